@@ -1,0 +1,91 @@
+package registry
+
+import (
+	"errors"
+	"time"
+)
+
+// Code is the kind of an error, and itself an error. The upper-case ones are the codes of
+// the OCI distribution specification 1.1, "Error Codes", and go to clients as they are.
+type Code string
+
+// Error returns the code.
+func (c Code) Error() string { return string(c) }
+
+// The codes of the specification that a registry in the house may answer with.
+const (
+	BlobUnknown         Code = "BLOB_UNKNOWN"
+	BlobUploadInvalid   Code = "BLOB_UPLOAD_INVALID"
+	BlobUploadUnknown   Code = "BLOB_UPLOAD_UNKNOWN"
+	DigestInvalid       Code = "DIGEST_INVALID"
+	ManifestBlobUnknown Code = "MANIFEST_BLOB_UNKNOWN"
+	ManifestInvalid     Code = "MANIFEST_INVALID"
+	ManifestUnknown     Code = "MANIFEST_UNKNOWN"
+	NameInvalid         Code = "NAME_INVALID"
+	NameUnknown         Code = "NAME_UNKNOWN"
+	SizeInvalid         Code = "SIZE_INVALID"
+	TagInvalid          Code = "TAG_INVALID"
+	Unauthorized        Code = "UNAUTHORIZED"
+	Denied              Code = "DENIED"
+	Unsupported         Code = "UNSUPPORTED"
+	TooManyRequests     Code = "TOOMANYREQUESTS"
+	PaginationInvalid   Code = "PAGINATION_NUMBER_INVALID" // distribution's own, which clients know
+)
+
+// Two kinds that the specification does not name.
+const (
+	// Unavailable means that upstream, or whatever else was asked, gave no answer. This is
+	// what permits a stale one.
+	Unavailable Code = "UNAVAILABLE"
+
+	// Throttled means that upstream refused to answer yet. It permits a stale answer too, and
+	// without one it reaches the client as 429 with Retry-After.
+	Throttled Code = "THROTTLED"
+)
+
+// Fault is an error that knows what its client should be told. It matches its Code and
+// whatever Err matches.
+type Fault struct {
+	Code    Code
+	Message string // for the client: what is wrong and what to do; never a path, address or secret
+
+	// RetryAfter is when asking again makes sense. Zero means that nothing is known of it.
+	RetryAfter time.Duration
+
+	// Timeout makes an Unavailable fault a 504 instead of a 503.
+	Timeout bool
+
+	Err error // for the log only; may be nil
+}
+
+// Error returns the text for the log: the message and the cause.
+func (f *Fault) Error() string {
+	text := string(f.Code)
+	if f.Message != "" {
+		text = f.Message
+	}
+	if f.Err != nil {
+		text += ": " + f.Err.Error()
+	}
+	return text
+}
+
+// Unwrap makes errors.Is(f, f.Code) and errors.Is(f, what f.Err is) true.
+func (f *Fault) Unwrap() []error {
+	if f.Err == nil {
+		return []error{f.Code}
+	}
+	return []error{f.Code, f.Err}
+}
+
+// Unknown reports whether err says that the thing asked for does not exist, as opposed to not
+// being available now.
+func Unknown(err error) bool {
+	return errors.Is(err, BlobUnknown) || errors.Is(err, ManifestUnknown) || errors.Is(err, NameUnknown)
+}
+
+// Passing reports whether err may go away by itself, so that an older answer is better than
+// the error.
+func Passing(err error) bool {
+	return errors.Is(err, Unavailable) || errors.Is(err, Throttled)
+}
