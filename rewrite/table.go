@@ -1,0 +1,222 @@
+package rewrite
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"roadstead/registry"
+)
+
+// Project is what a [Table] has to know of a project.
+//
+// A project whose name has no dot hides the Docker Hub organisation of the same name from
+// requests that name no project; one with a dot hides nothing, as organisations have none.
+type Project struct {
+	Name  string   // "docker.io"
+	Hub   bool     // one-component names are below library/, as on Docker Hub
+	Hosts []string // registries that it stands for, as ?ns= names them; none: that of its name
+}
+
+// Table finds the project and repository that a request means. It is closed: a name that
+// belongs to none of its projects is refused, and no host in it is ever dialled.
+//
+// It never changes and may be used concurrently.
+type Table struct {
+	projects   map[string]*Project // by name
+	namespaces map[string]*Project // by canonical ?ns=
+	hosts      map[string]*Project // by Host header, folded
+	fallback   *Project            // nil: none
+}
+
+// NewTable returns the table of the given projects. hosts maps a Host header, with or without
+// a port, to a project for clients that send no ns; fallback is the project for what is left,
+// or empty.
+//
+// It refuses what could be understood in two ways: a project named twice, a registry that two
+// projects stand for, a project that is not there.
+func NewTable(projects []Project, hosts map[string]string, fallback string) (*Table, error) {
+	t := &Table{
+		projects:   make(map[string]*Project),
+		namespaces: make(map[string]*Project),
+		hosts:      make(map[string]*Project),
+	}
+	for _, p := range projects {
+		if err := t.add(p); err != nil {
+			return nil, fmt.Errorf("project %q: %w", p.Name, err)
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		p := t.projects[hosts[host]]
+		if p == nil {
+			return nil, fmt.Errorf("host %q: there is no project %q", host, hosts[host])
+		}
+		if err := claim(t.hosts, host, fold(host), p); err != nil {
+			return nil, err
+		}
+	}
+	if fallback != "" && !t.Known(fallback) {
+		return nil, fmt.Errorf("default project: there is no project %q", fallback)
+	}
+	t.fallback = t.projects[fallback]
+	return t, nil
+}
+
+func (t *Table) add(p Project) error {
+	if err := registry.CheckProject(p.Name); err != nil {
+		return err
+	}
+	if p.Name == "v2" {
+		return errors.New("a request for /v2/v2/… could be for this project or for any other")
+	}
+	if t.Known(p.Name) {
+		return errors.New("it is there twice")
+	}
+	t.projects[p.Name] = &p
+	hosts := p.Hosts
+	if len(hosts) == 0 {
+		hosts = []string{p.Name}
+	}
+	for _, host := range hosts {
+		if err := claim(t.namespaces, host, canonical(host), &p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim enters a host under its key, unless it is none or is another project's.
+func claim(table map[string]*Project, host, key string, p *Project) error {
+	if key == "" || strings.ContainsAny(key, "/?#@ ") {
+		return fmt.Errorf("host %q is not a host name with or without a port", host)
+	}
+	if other := table[key]; other != nil && other != p {
+		return fmt.Errorf("host %q is that of project %q already", host, other.Name)
+	}
+	table[key] = p
+	return nil
+}
+
+// Known reports whether there is a project of this name.
+func (t *Table) Known(project string) bool {
+	return t.projects[project] != nil
+}
+
+// Route finds what a request for the repository name means, given its Host header and the
+// value of its ns parameter, both of which may be empty:
+//
+//  1. The first component of name is a project: that project, whatever ns says. Clients send
+//     ns even with a name that their rewrite rules have made. A "v2" after the project is
+//     dropped: endpoints are configured as https://host/v2/<project>/v2, too.
+//  2. ns names a registry that a project stands for: that project.
+//  3. Host has a project, with or without its port.
+//  4. The default project.
+//
+// An ns that no project stands for ends the search: whoever asks for a name at one registry
+// must not be given what another registry has under the same name, and a client that is told
+// so goes on to its next endpoint.
+//
+// A name of one component in a Docker Hub project is below library/, so there is one Repo for
+// both spellings. Errors are NameUnknown or NameInvalid as a [registry.Fault]; a Repo
+// returned is well formed. Route runs on every request and allocates nothing but the name
+// below library/.
+func (t *Table) Route(host, ns, name string) (registry.Repo, error) {
+	first, rest, deeper := strings.Cut(name, "/")
+	if p := t.projects[first]; p != nil {
+		if !deeper {
+			return registry.Repo{}, unknown("%q is a project; ask for a repository in it, %s/<repository>", first, first)
+		}
+		return p.repo(strings.TrimPrefix(rest, "v2/"))
+	}
+	p, err := t.project(host, ns, name)
+	if err != nil {
+		return registry.Repo{}, err
+	}
+	return p.repo(name)
+}
+
+// project finds the project of a name that does not say it itself.
+func (t *Table) project(host, ns, name string) (*Project, error) {
+	if ns != "" {
+		if p := t.namespaces[canonical(ns)]; p != nil {
+			return p, nil
+		}
+		return nil, unknown("no project here stands for the registry %q; ask that registry itself, or have a project configured for it", clip(ns))
+	}
+	host = fold(host)
+	if p := t.hosts[host]; p != nil {
+		return p, nil
+	}
+	if p := t.hosts[withoutPort(host)]; p != nil {
+		return p, nil
+	}
+	if t.fallback != nil {
+		return t.fallback, nil
+	}
+	return nil, unknown("%q does not begin with a project of this registry; ask for <project>/<repository>, as in docker.io/library/busybox", clip(name))
+}
+
+// repo completes and checks a name below the project.
+func (p *Project) repo(name string) (registry.Repo, error) {
+	if err := registry.CheckName(name); err != nil {
+		return registry.Repo{}, invalid(name, err)
+	}
+	if p.Hub && !strings.Contains(name, "/") {
+		name = "library/" + name
+	}
+	// The full name has the limit too: it is what clients write and what the store keeps, so
+	// whatever ns leads to can be asked for by its full name as well.
+	if n := len(p.Name) + len("/") + len(name); n > registry.MaxName {
+		return registry.Repo{}, invalid(name, fmt.Errorf("it is %d bytes long with its project", n))
+	}
+	return registry.Repo{Project: p.Name, Name: name}, nil
+}
+
+func unknown(format string, args ...any) error {
+	return &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf(format, args...)}
+}
+
+func invalid(name string, err error) error {
+	return &registry.Fault{
+		Code: registry.NameInvalid,
+		Message: fmt.Sprintf("%q is not a repository name: lower-case letters and digits joined by '.', '_', '__' or '-', "+
+			"in components with '/' between them, at most %d bytes with the project", clip(name), registry.MaxName),
+		Err: err,
+	}
+}
+
+// dockerHub is the canonical name of the registry that clients know by three.
+const dockerHub = "docker.io"
+
+// canonical is the one spelling of a registry's name as ns has it.
+func canonical(ns string) string {
+	switch ns = fold(ns); ns {
+	case "index.docker.io", "registry-1.docker.io":
+		return dockerHub
+	}
+	return ns
+}
+
+// fold lower-cases a host and drops the port that https has anyway.
+func fold(host string) string {
+	return strings.TrimSuffix(strings.ToLower(host), ":443")
+}
+
+// withoutPort cuts the port off, and leaves the colons of an IPv6 address alone.
+func withoutPort(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		return host[:i]
+	}
+	return host
+}
+
+// clip keeps text from outside short in messages.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
