@@ -1,0 +1,217 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Draft is content on its way in: a local file, written once from the front, hashed as it is
+// written, and readable behind the write by anybody. Write, Verify, Commit and Close belong to
+// one goroutine; ReadAt, File and Len to all.
+//
+// The first error of a Write or Commit is final: a draft that the disk has once refused is
+// never tried again, because after a failed sync the kernel calls the lost pages clean. What
+// was written before stays readable until Close.
+type Draft struct {
+	store *Store
+	file  *os.File
+	alg   digest.Algorithm
+	hash  hash.Hash
+
+	written  atomic.Int64
+	reserved int64 // promised to this draft and not yet written
+	pushed   int64 // how much the kernel has been told to bring to the disk
+
+	verified  digest.Digest // what the bytes are known to be; "" when not known
+	committed bool
+	closed    bool
+	err       error
+}
+
+// step is how much is reserved at a time when the size is not known: small against any floor,
+// and large against a write, so that asking costs nothing.
+const step = 16 << 20
+
+// push is how much is written before the kernel is told to bring it to the disk. Left alone it
+// waits for seconds, and then the whole of a large layer is written while Commit waits: 64 MiB
+// take a fifth longer on a fast disk, and on a slow one as long again as the download.
+const push = 8 << 20
+
+// Draft begins new content, to be hashed with alg. With its size known, room for all of it is
+// reserved; with size -1 as it goes. ErrFull means that there is none. The caller closes it.
+func (s *Store) Draft(alg digest.Algorithm, size int64) (*Draft, error) {
+	h, err := newHash(alg)
+	if err != nil {
+		return nil, err
+	}
+	d := &Draft{store: s, alg: alg, hash: h}
+	if err := d.reserve(max(size, 0)); err != nil {
+		return nil, fmt.Errorf("draft: %w", err)
+	}
+	if d.file, err = s.drafts.create(); err != nil {
+		s.space.release(d.reserved)
+		return nil, fmt.Errorf("draft: %w", full(err))
+	}
+	return d, nil
+}
+
+func (d *Draft) reserve(n int64) error {
+	if err := d.store.space.reserve(n); err != nil {
+		return err
+	}
+	d.reserved += n
+	return nil
+}
+
+// Write appends. ErrFull means that there is no room for p, on the disk or above the floor.
+func (d *Draft) Write(p []byte) (int, error) {
+	if d.err != nil {
+		return 0, d.err
+	}
+	if d.committed {
+		return 0, d.fail("write", errors.New("it is committed"))
+	}
+	if more := int64(len(p)) - d.reserved; more > 0 {
+		if err := d.reserve(max(more, step)); err != nil {
+			// Close to the floor less than a step may still fit.
+			if err := d.reserve(more); err != nil {
+				return 0, d.fail("write", err)
+			}
+		}
+	}
+	n, err := d.store.disk.write(d.file, p)
+	d.written.Add(int64(n)) // first, because readers are waiting for it
+	d.store.space.release(int64(n))
+	d.reserved -= int64(n)
+	if at := d.written.Load(); at-d.pushed >= push {
+		writeSoon(d.file, d.pushed, at-d.pushed)
+		d.pushed = at
+	}
+	d.hash.Write(p[:n])
+	d.verified = ""
+	if err != nil {
+		return n, d.fail("write", err)
+	}
+	return n, nil
+}
+
+// ReadAt reads what is written, and reports io.EOF at its end although more may come. It works
+// until Close, after Commit too.
+func (d *Draft) ReadAt(p []byte, off int64) (int, error) {
+	left := d.written.Load() - off
+	if left <= 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) <= left {
+		return d.file.ReadAt(p, off)
+	}
+	n, err := d.file.ReadAt(p[:left], off)
+	if err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// File is the file itself, which is as long as Len says or longer. Its offset is the writer's:
+// others must not read, write or seek it but at offsets of their own.
+func (d *Draft) File() *os.File { return d.file }
+
+// Len is how many bytes can be read.
+func (d *Draft) Len() int64 { return d.written.Load() }
+
+// Verify says whether what is written is all of want: ErrMismatch if not. size is its length
+// if it is known from elsewhere, or negative. A digest of another algorithm than the draft's
+// has the file read again.
+func (d *Draft) Verify(want digest.Digest, size int64) error {
+	if d.err != nil {
+		return d.err
+	}
+	if _, _, err := split(want); err != nil {
+		return err
+	}
+	if n := d.Len(); size >= 0 && n != size {
+		return fmt.Errorf("%s: %d bytes instead of %d: %w", want, n, size, ErrMismatch)
+	}
+	h := d.hash
+	if want.Algorithm() != d.alg {
+		var err error
+		if h, err = newHash(want.Algorithm()); err != nil {
+			return err
+		}
+		if _, err := io.Copy(h, io.NewSectionReader(d, 0, d.Len())); err != nil {
+			return d.fail("verify", err)
+		}
+	}
+	if got := digest.NewDigest(want.Algorithm(), h); got != want {
+		return fmt.Errorf("%s: the bytes are those of %s: %w", want, got, ErrMismatch)
+	}
+	d.verified = want
+	return nil
+}
+
+// Commit makes the content visible under the digest that it was verified to be. When it returns
+// nil the content survives a power cut, and whatever was stored under the digest before is
+// replaced, so that damage heals. A second Commit does nothing.
+func (d *Draft) Commit(ctx context.Context) error {
+	if d.err != nil {
+		return d.err
+	}
+	if d.committed {
+		return nil
+	}
+	if d.verified == "" {
+		return errors.New("commit of a draft whose bytes are not verified")
+	}
+	name, err := blobPath(d.verified)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// For a driver too, which only reads the file: a write that the disk has refused later on
+	// would be read back as something else.
+	if err := d.store.disk.sync(d.file); err != nil {
+		return d.fail("commit", err)
+	}
+	if err := d.store.tree.place(ctx, d.file.Name(), name); err != nil {
+		return d.fail("commit", err)
+	}
+	d.committed = true
+	d.letGo()
+	return nil
+}
+
+// Close ends the draft: what was reserved is free again, and without a Commit the file is gone.
+// A second Close does nothing.
+func (d *Draft) Close() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	d.letGo()
+	if d.err == nil {
+		d.err = os.ErrClosed
+	}
+	// After a Commit the name is not there any more, or, with a driver, of no more use.
+	return errors.Join(d.store.disk.remove(d.file.Name()), d.file.Close())
+}
+
+// letGo gives back what was reserved and will not be written.
+func (d *Draft) letGo() {
+	d.store.space.release(d.reserved)
+	d.reserved = 0
+}
+
+func (d *Draft) fail(doing string, err error) error {
+	d.letGo()
+	d.err = fmt.Errorf("draft: %s: %w", doing, full(err))
+	return d.err
+}

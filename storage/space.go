@@ -1,0 +1,62 @@
+package storage
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// space keeps drafts from filling their file system: what has been promised to them and not
+// been written yet, and the floor, must always fit into what is free.
+type space struct {
+	disk  *disk
+	dir   string
+	floor int64 // as in Config
+
+	promised atomic.Int64 // reserved and not yet written, in bytes
+
+	// asking makes looking at the free space and promising it one step. It is held over statfs,
+	// against the rule, because two drafts that look at the same free bytes would both get them.
+	asking sync.Mutex
+}
+
+// reserve promises n bytes, or fails with ErrFull.
+func (s *space) reserve(n int64) error {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	// In this order, because what is written between the two lines is then counted twice
+	// instead of not at all.
+	promised := s.promised.Load()
+	free, total, err := s.free()
+	if err != nil {
+		return fmt.Errorf("free space: %w", err)
+	}
+	if n > free-promised-s.keep(total) {
+		return fmt.Errorf("%d bytes do not fit into %d free, of which %d are promised and %d are kept: %w", n, free, promised, s.keep(total), ErrFull)
+	}
+	s.promised.Add(n)
+	return nil
+}
+
+// release takes back what was promised, because it has been written or will not be.
+func (s *space) release(n int64) { s.promised.Add(-n) }
+
+func (s *space) keep(total int64) int64 {
+	switch {
+	case s.floor < 0:
+		return 0
+	case s.floor > 0:
+		return s.floor
+	}
+	// A machine with less than a gigabyte left is in trouble whatever we do; on a small volume
+	// of its own 5 % leaves room for the database and the links.
+	return min(1<<30, total/20)
+}
+
+func (s *space) free() (free, total int64, err error) {
+	err = s.disk.call("statfs", s.dir, func() (err error) {
+		free, total, err = statfs(s.dir)
+		return err
+	})
+	return free, total, err
+}

@@ -1,0 +1,168 @@
+// Package storage keeps content by its digest, in the layout that the distribution registry
+// and Harbor use, in a directory or behind any of distribution's storage drivers. New content
+// comes in through a [Draft], which can be read while it grows and is invisible until it is
+// verified and committed.
+//
+// What is visible is whole, and what was acknowledged survives a crash and a power cut. Bytes
+// are checked where they enter ([Draft.Verify], [Store.Put]); everything behind may trust them,
+// and [Store.Scrub] finds those that have rotted since.
+//
+// Nothing here knows of requests, manifests, upstreams or who may read what.
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"golang.org/x/sys/unix"
+)
+
+// What can be wrong with content. All other errors are trouble of the disk or the driver, and
+// none of them says that content does not exist.
+var (
+	ErrNotFound = errors.New("no such content")
+	ErrDamaged  = errors.New("content is damaged")
+	ErrFull     = errors.New("storage is full")
+	ErrMismatch = errors.New("content does not match its digest")
+)
+
+// Config says where content lives.
+type Config struct {
+	// Driver reaches the content, which lies below docker/registry/v2. It is not used, and may
+	// be nil, when Root is set.
+	Driver storagedriver.StorageDriver
+
+	// Root is the directory of a filesystem driver. With it content is opened as bare *os.File
+	// and drafts are renamed into place, which no driver can do. Empty for other drivers.
+	Root string
+
+	// Drafts is the directory for drafts. With Root it has to be on the same file system, and
+	// empty means Root/drafts. Without Root it has to be set.
+	Drafts string
+
+	// Floor is how many bytes drafts leave free on their file system. Zero means 1 GiB or 5 %
+	// of the file system, whichever is smaller; negative means none.
+	Floor int64
+
+	// Scrubbers is how many pieces of content Scrub reads at once. Zero means 1.
+	Scrubbers int
+}
+
+// Store is content by digest. All methods may be called concurrently.
+type Store struct {
+	tree      tree
+	disk      *disk
+	space     space
+	drafts    drafts
+	scrubbers int
+}
+
+// New opens a store. A directory that is missing is made; one that cannot be written to is no
+// error as long as it is there, so that what is cached can be served.
+func New(c Config) (*Store, error) {
+	if c.Root == "" && c.Driver == nil {
+		return nil, errors.New("storage: neither a directory nor a driver")
+	}
+	if c.Drafts == "" && c.Root == "" {
+		return nil, errors.New("storage: a directory for drafts is needed with this driver")
+	}
+	if c.Drafts == "" {
+		c.Drafts = filepath.Join(c.Root, draftsDir)
+	}
+	s := &Store{disk: &disk{}, scrubbers: max(c.Scrubbers, 1)}
+	s.drafts = drafts{disk: s.disk, dir: c.Drafts, run: strings.ToLower(rand.Text()[:10])}
+	s.space = space{disk: s.disk, dir: c.Drafts, floor: c.Floor}
+	if err := s.disk.makeDir(c.Drafts); err != nil {
+		return nil, fmt.Errorf("directory for drafts: %w", err)
+	}
+	if c.Root == "" {
+		s.tree = &remote{driver: c.Driver, drafts: &s.drafts}
+		return s, nil
+	}
+	l, err := openLocal(c.Root, s.disk, &s.drafts)
+	if err != nil {
+		return nil, err
+	}
+	s.tree = l
+	return s, nil
+}
+
+// Close lets go of the directory. Content and drafts that are open stay usable.
+func (s *Store) Close() error { return s.tree.Close() }
+
+// Free says how many bytes an unprivileged process can still write on the file system of the
+// drafts, and how large that is. What drafts have reserved is not subtracted.
+func (s *Store) Free() (free, total int64, err error) { return s.space.free() }
+
+// Sweep removes what drafts of earlier processes have left. Call it only when the directory is
+// locked: another process's drafts look the same.
+func (s *Store) Sweep(ctx context.Context) error {
+	return errors.Join(s.drafts.sweep(ctx), s.tree.sweep(ctx))
+}
+
+// drafts is the directory where files lie until they are renamed into place.
+type drafts struct {
+	disk *disk
+	dir  string
+	run  string // of this process alone, so that a sweep spares its own drafts
+	last atomic.Int64
+}
+
+const draftPrefix = "draft-"
+
+func (d *drafts) name() string {
+	return fmt.Sprintf("%s%s-%d", draftPrefix, d.run, d.last.Add(1))
+}
+
+func (d *drafts) own(name string) bool {
+	return strings.HasPrefix(name, draftPrefix+d.run+"-")
+}
+
+func (d *drafts) create() (*os.File, error) {
+	name := filepath.Join(d.dir, d.name())
+	f, err := d.disk.create(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Somebody tidied up while we run. It is a directory of temporary files, after all.
+		if err := d.disk.makeDir(d.dir); err != nil {
+			return nil, err
+		}
+		f, err = d.disk.create(name)
+	}
+	return f, err
+}
+
+func (d *drafts) sweep(ctx context.Context) error {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return fmt.Errorf("sweep drafts: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(e.Name(), draftPrefix) || d.own(e.Name()) || e.IsDir() {
+			continue
+		}
+		if err := d.disk.remove(filepath.Join(d.dir, e.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("sweep drafts: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// full turns the ways in which a disk says that there is no room into ErrFull.
+func full(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
