@@ -1,0 +1,150 @@
+package catalog
+
+import (
+	"database/sql"
+	"time"
+
+	"roadstead/registry"
+)
+
+// Forget says that the content of d is not stored any more. Every link to it goes, and what it
+// referred to; what other manifests say of it stays, so that a repository which has one of
+// these still has d and may fetch it again. Tags that point to it stay too.
+//
+// It returns the repositories that had linked d directly, in byte order. A digest that is not
+// there has none.
+func (tx *Tx) Forget(d registry.Digest) ([]registry.Repo, error) {
+	repos, err := tx.forget(d)
+	if err != nil {
+		return nil, tx.spoil(err, "forget %s", d)
+	}
+	return repos, nil
+}
+
+func (tx *Tx) forget(d registry.Digest) ([]registry.Repo, error) {
+	c, err := tx.find(d)
+	if err != nil || c.id == 0 {
+		return nil, err
+	}
+	repos, err := tx.linkers(c)
+	if err != nil {
+		return nil, err
+	}
+	if c.mediaType.Valid {
+		if err := tx.dropRefs(c, repos); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND through = 0`, c.id); err != nil {
+		return nil, err
+	}
+	if _, err := tx.exec(`UPDATE links SET direct = 0 WHERE content_id = $1`, c.id); err != nil {
+		return nil, err
+	}
+	c.stored, c.size, c.mediaType = false, 0, sql.NullString{}
+	if err := tx.save(c); err != nil {
+		return nil, err
+	}
+	tx.bare[c] = struct{}{}
+	return repos, tx.leave(c, repos)
+}
+
+// dropRefs removes what manifest m refers to, and takes it from the repositories that had it
+// through m.
+func (tx *Tx) dropRefs(m *content, repos []registry.Repo) error {
+	children, err := tx.children(m)
+	if err != nil {
+		return err
+	}
+	for _, repo := range repos {
+		r, err := tx.repository(repo)
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			if err := tx.takeBack(c, r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range children {
+		tx.bare[c] = struct{}{}
+	}
+	if _, err := tx.exec(`DELETE FROM refs WHERE manifest_id = $1`, m.id); err != nil {
+		return err
+	}
+	return tx.dropSubject(m)
+}
+
+// takeBack is the inverse of lend for one child and repository.
+func (tx *Tx) takeBack(c *content, r repository) error {
+	n, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND repository_id = $2 AND direct = 0 AND through = 1`, c.id, r.id)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		_, err := tx.exec(`UPDATE links SET through = through - 1 WHERE content_id = $1 AND repository_id = $2`, c.id, r.id)
+		return err
+	}
+	tx.left[r.id] = struct{}{}
+	return tx.release(c, r.project)
+}
+
+func (tx *Tx) dropSubject(m *content) error {
+	var subjects []*content
+	err := tx.each(`SELECT `+contentColumns+` FROM subjects s JOIN content c ON c.id = s.subject_id
+		WHERE s.manifest_id = $1`, []any{m.id}, func(rows *sql.Rows) error {
+		c, err := tx.scan(rows)
+		subjects = append(subjects, c)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range subjects {
+		tx.bare[c] = struct{}{}
+	}
+	_, err = tx.exec(`DELETE FROM subjects WHERE manifest_id = $1`, m.id)
+	return err
+}
+
+// leave notes that repositories have lost c, after their links are gone.
+func (tx *Tx) leave(c *content, repos []registry.Repo) error {
+	for _, repo := range repos {
+		r, err := tx.repository(repo)
+		if err != nil {
+			return err
+		}
+		tx.left[r.id] = struct{}{}
+		if err := tx.release(c, r.project); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Touch says that stored content was used at the given time, be that earlier or later than what
+// the catalog knew. Digests that are not stored are passed over.
+//
+// It is meant for some thousand at once and now and then: recency need not be exact to evict
+// well, and a write for each pull would be most of what a pull costs.
+func (tx *Tx) Touch(digests []registry.Digest, at time.Time) error {
+	for _, d := range digests {
+		if err := tx.touch(d, millis(at)); err != nil {
+			return tx.spoil(err, "touch %s", d)
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) touch(d registry.Digest, at int64) error {
+	key, err := pack(d)
+	if err != nil {
+		return err
+	}
+	n, err := tx.exec(`UPDATE content SET used_at = $1 WHERE digest = $2 AND stored = 1`, at, key)
+	if c := tx.content[string(key)]; err == nil && n > 0 && c != nil {
+		c.usedAt, c.saved.usedAt = at, at
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+)
+
+// pool is some connections and the statements that are prepared on them. Parsing and planning
+// costs several times what running a small statement does.
+type pool struct {
+	db *sql.DB
+
+	mu       sync.RWMutex
+	prepared map[string]*sql.Stmt
+}
+
+func newPool(db *sql.DB) *pool {
+	return &pool{db: db, prepared: map[string]*sql.Stmt{}}
+}
+
+// known returns the statement of a query if it is prepared already.
+func (p *pool) known(query string) *sql.Stmt {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.prepared[query]
+}
+
+// prepare returns the statement of a query. It may wait for a connection.
+func (p *pool) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt := p.known(query); stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := p.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	first := p.prepared[query]
+	if first == nil {
+		p.prepared[query] = stmt
+	}
+	p.mu.Unlock()
+	if first != nil { // another goroutine was quicker
+		return first, stmt.Close()
+	}
+	return stmt, nil
+}
+
+// one reads the only row of a query, or returns sql.ErrNoRows.
+func (p *pool) one(ctx context.Context, query string, args []any, dest ...any) error {
+	stmt, err := p.prepare(ctx, query)
+	if err != nil {
+		return err
+	}
+	return stmt.QueryRowContext(ctx, args...).Scan(dest...)
+}
+
+// each calls scan on every row of a query. scan must not use the pool.
+func (p *pool) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
+	stmt, err := p.prepare(ctx, query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	return drain(rows, scan)
+}
+
+func drain(rows *sql.Rows, scan func(*sql.Rows) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (p *pool) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stmt := range p.prepared {
+		stmt.Close() // the connections go next, and tell of any trouble themselves
+	}
+	clear(p.prepared)
+	return p.db.Close()
+}

@@ -1,0 +1,194 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"roadstead/registry"
+)
+
+// Tx is what a function given to Update writes with. It is of use inside that function only,
+// and to one goroutine. It is bounded by the ctx of Update.
+//
+// After an error of one of its methods the transaction is not committed, even if the function
+// goes on and returns nil: half of a manifest's rows must not stay.
+type Tx struct {
+	ctx   context.Context
+	inner context.Context // ctx without its end, for the statements
+	db    *DB
+	sql   *sql.Tx
+	stmts map[string]*sql.Stmt
+	fresh []string // queries that had to be prepared here
+	err   error    // the first one
+
+	repos   map[registry.Repo]repository
+	content map[string]*content // by packed digest; what is written is in here too
+	sets    setChanges
+	usage   map[int64]Usage    // changes by holders
+	left    map[int64]struct{} // repositories that lost something
+	bare    map[*content]struct{}
+}
+
+// Update runs fn in a write transaction. All of what fn wrote is there when Update returns
+// nil, and nothing of it otherwise. Writers take turns, so fn should only write; a thousand
+// small changes in one Update cost a small part of what they cost in a thousand.
+//
+// An error of fn is returned as it is. fn must not call Update.
+func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	fresh, err := db.update(ctx, fn)
+	if err != nil {
+		return err
+	}
+	// The statements of a transaction end with it, and while it runs the only connection is
+	// its own. So what was new to it is prepared here for the next. This is no part of the
+	// update: without it the next one is slower.
+	for _, query := range fresh {
+		if _, err := db.write.prepare(context.WithoutCancel(ctx), query); err != nil {
+			break
+		}
+	}
+	return nil
+}
+
+func (db *DB) update(ctx context.Context, fn func(*Tx) error) (fresh []string, err error) {
+	conn, err := db.write.db.Conn(ctx) // this is where writers queue
+	if err != nil {
+		return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
+	}
+	defer conn.Close()
+
+	// Statements are too short to be worth interrupting, and watching ctx costs each of them
+	// as much again. So they do not see its end; Tx looks at it between two of them, and
+	// waiting for the lock of another process is bounded by busy_timeout.
+	inner := context.WithoutCancel(ctx)
+	t, err := conn.BeginTx(inner, nil)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
+	}
+	defer t.Rollback() // when there was no commit, also because fn panicked
+
+	tx := &Tx{
+		ctx: ctx, inner: inner, db: db, sql: t, stmts: map[string]*sql.Stmt{},
+		repos: map[registry.Repo]repository{}, content: map[string]*content{},
+		usage: map[int64]Usage{}, left: map[int64]struct{}{}, bare: map[*content]struct{}{},
+	}
+	if err := fn(tx); err != nil {
+		return nil, err
+	}
+	if err := tx.settle(); err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
+	}
+	if err := t.Commit(); err != nil {
+		return nil, fmt.Errorf("catalog: commit: %w", db.explain(err))
+	}
+	db.sets.learn(tx.sets)
+	return tx.fresh, nil
+}
+
+// settle writes what is known only at the end: the counters, and which rows nothing needs
+// any more.
+func (tx *Tx) settle() error {
+	if err := tx.sweep(); err != nil {
+		return err
+	}
+	if err := tx.count(); err != nil {
+		return err
+	}
+	return tx.ready()
+}
+
+// sweep removes digests that nothing stores, links or refers to, and repositories that have
+// neither a tag nor a link.
+func (tx *Tx) sweep() error {
+	for c := range tx.bare {
+		_, err := tx.exec(`DELETE FROM content WHERE id = $1 AND stored = 0
+			AND NOT EXISTS (SELECT 1 FROM links WHERE content_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM refs WHERE child_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM subjects WHERE subject_id = $1)`, c.id)
+		if err != nil {
+			return err
+		}
+	}
+	for id := range tx.left {
+		_, err := tx.exec(`DELETE FROM repositories WHERE id = $1
+			AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = $1)
+			AND NOT EXISTS (SELECT 1 FROM tags WHERE repository_id = $1)`, id)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ready says whether another statement makes sense.
+func (tx *Tx) ready() error {
+	if tx.err != nil {
+		return tx.err
+	}
+	return context.Cause(tx.ctx)
+}
+
+// spoil ends a method that went wrong, and with it the transaction.
+func (tx *Tx) spoil(err error, doing string, args ...any) error {
+	err = fmt.Errorf("catalog: %s: %w", fmt.Sprintf(doing, args...), err)
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+func (tx *Tx) stmt(query string) (*sql.Stmt, error) {
+	if err := tx.ready(); err != nil {
+		return nil, err
+	}
+	if stmt := tx.stmts[query]; stmt != nil {
+		return stmt, nil
+	}
+	if stmt := tx.db.write.known(query); stmt != nil {
+		tx.stmts[query] = tx.sql.StmtContext(tx.inner, stmt)
+		return tx.stmts[query], nil
+	}
+	stmt, err := tx.sql.PrepareContext(tx.inner, query)
+	if err != nil {
+		return nil, tx.db.explain(err)
+	}
+	tx.stmts[query] = stmt
+	tx.fresh = append(tx.fresh, query)
+	return stmt, nil
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	stmt, err := tx.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := stmt.ExecContext(tx.inner, args...)
+	if err != nil {
+		return 0, tx.db.explain(err)
+	}
+	return result.RowsAffected()
+}
+
+// one reads the only row of a query, or returns sql.ErrNoRows.
+func (tx *Tx) one(query string, args []any, dest ...any) error {
+	stmt, err := tx.stmt(query)
+	if err != nil {
+		return err
+	}
+	return tx.db.explain(stmt.QueryRowContext(tx.inner, args...).Scan(dest...))
+}
+
+// each calls scan on every row of a query. scan must not use tx.
+func (tx *Tx) each(query string, args []any, scan func(*sql.Rows) error) error {
+	stmt, err := tx.stmt(query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(tx.inner, args...)
+	if err != nil {
+		return tx.db.explain(err)
+	}
+	return tx.db.explain(drain(rows, scan))
+}
