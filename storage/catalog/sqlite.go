@@ -84,13 +84,13 @@ var (
 	// BEGIN IMMEDIATE takes the write lock at once: a transaction that reads first and wants
 	// to write later could only fail then.
 	//
-	// 16 MiB of pages keep the upper levels of the indexes of some million rows, so that
-	// adopting many is not one read and one write of a page for each. A large write leaves a
-	// long log behind, which is cut back to 64 MiB.
+	// A large write leaves a long log behind, which is cut back to 64 MiB. The cache stays at
+	// SQLite's 2 MiB: measured with a million digests, 16 MiB made writes no faster, as the
+	// pages are in the system's cache anyway.
 	writerSettings = url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(5000)", "journal_mode(wal)", "synchronous(normal)", "foreign_keys(1)",
-			"temp_store(memory)", "cache_size(-16384)", "journal_size_limit(67108864)"},
+			"temp_store(memory)", "journal_size_limit(67108864)"},
 	}
 	// temp_store: a container with a read-only root has no directory for temporary files.
 	readerSettings = url.Values{

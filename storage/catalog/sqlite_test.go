@@ -47,6 +47,30 @@ func whole(t *testing.T, db *DB) {
 	}
 }
 
+func TestConnections(t *testing.T) {
+	db := openAt(t, t.TempDir()+"/catalog.db")
+	for _, tt := range []struct {
+		name, pragma string
+		pool         *pool
+		want         string
+	}{
+		{"readers and the writer do not wait for each other", "journal_mode", db.write, "wal"},
+		{"a commit does not sync", "synchronous", db.write, "1"},
+		{"rows refer to rows", "foreign_keys", db.write, "1"},
+		{"the writer waits for another process", "busy_timeout", db.write, "5000"},
+		{"readers wait for another process", "busy_timeout", db.read, "5000"},
+		{"readers only read", "query_only", db.read, "1"},
+		{"temporary tables need no directory", "temp_store", db.read, "2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got string
+			if err := tt.pool.one(t.Context(), "PRAGMA "+tt.pragma, nil, &got); err != nil || got != tt.want {
+				t.Errorf("%s = %q, %v, want %q", tt.pragma, got, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestOpenAgain(t *testing.T) {
 	for _, tt := range []struct{ name, path string }{
 		{"plain", "catalog.db"},

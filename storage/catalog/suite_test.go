@@ -423,16 +423,21 @@ func testManyParents(t *testing.T, db *DB) {
 		}
 		return nil
 	})
-	// The parent in busybox is behind a thousand others: its claim is not looked for, its
-	// link is known all the same.
-	if got := found(t, db, busybox, "empty layer"); !got.Linked {
-		t.Errorf("Find = %+v, want it linked", got)
-	}
-	if got, want := found(t, db, alpine, "empty layer"), (Found{Linked: true, Size: 10}); got != want {
-		t.Errorf("Find = %+v, want %+v", got, want)
-	}
-	if got, want := found(t, db, etcd, "empty layer"), (Found{Size: -1}); got != want {
-		t.Errorf("Find = %+v, want %+v", got, want)
+	update(t, db, func(tx *Tx) error { return manifest{name: "last", layers: []string{"empty layer"}}.add(tx, etcd) })
+	for _, tt := range []struct {
+		name string
+		repo registry.Repo
+		want Found
+	}{
+		{"one of the many", alpine, Found{Linked: true, Size: 10}},
+		{"the newest", etcd, Found{Linked: true, Size: 10}},
+		// What it says is behind a thousand others and not looked for; that it links is known.
+		{"the oldest", busybox, Found{Linked: true, Size: -1}},
+		{"none", registry.Repo{Project: "docker.io", Name: "x"}, Found{Size: -1}},
+	} {
+		if got := found(t, db, tt.repo, "empty layer"); got != tt.want {
+			t.Errorf("Find where the parent is %s = %+v, want %+v", tt.name, got, tt.want)
+		}
 	}
 }
 
