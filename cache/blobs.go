@@ -1,0 +1,155 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage"
+)
+
+// verifyFirst is up to what size a blob is verified before its first byte goes out. Image
+// configurations are that small: their readers get a true status instead of a cut connection,
+// and wait no longer than a packet or two. (FAULTS I1 would allow 1 MiB; that is a hundred
+// seconds over the slowest links that we serve.)
+const verifyFirst = 64 << 10
+
+// Blob opens a blob: from the store, from the flight that is bringing it, or by starting one.
+func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest) (registry.Blob, error) {
+	p, err := c.project(repo)
+	if err != nil {
+		return registry.Blob{}, err
+	}
+	k := contentKey{repo, d}
+	l := c.find(ctx, k)
+	if err := p.rules.permitRepo(repo); err != nil {
+		p.figures.denied.Add(1)
+		return registry.Blob{}, err
+	}
+	if l == nil && c.elsewhere(ctx, k) {
+		// The bytes are here for another repository. Knowing a digest opens nothing:
+		// upstream says whether this repository has it too.
+		if l, err = c.prove(ctx, p, k); err != nil {
+			return registry.Blob{}, err
+		}
+	}
+	if l != nil {
+		if b, ok := c.blobHere(ctx, k, l); ok {
+			c.touch(l, d, time.Now())
+			p.figures.count(ctx, registry.Hit)
+			return b, nil
+		}
+	}
+	f, joined := c.flight(p, k, l)
+	if f == nil {
+		return registry.Blob{}, errClosing
+	}
+	defer f.leave()
+	if err := f.wait(ctx); err != nil {
+		return registry.Blob{}, err
+	}
+	if joined {
+		c.share(f, k, l)
+		p.figures.count(ctx, registry.Join)
+	} else {
+		p.figures.count(ctx, registry.Miss)
+	}
+	return f.open(ctx), nil
+}
+
+// StatBlob says how large a blob is, without bringing it here.
+func (c *Cache) StatBlob(ctx context.Context, repo registry.Repo, d registry.Digest) (registry.Descriptor, error) {
+	p, err := c.project(repo)
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
+	if err := p.rules.permitRepo(repo); err != nil {
+		p.figures.denied.Add(1)
+		return registry.Descriptor{}, err
+	}
+	k := contentKey{repo, d}
+	if l := c.find(ctx, k); l != nil {
+		size, err := c.store.Stat(ctx, d)
+		if err == nil && (l.size < 0 || l.size == size) {
+			c.touch(l, d, time.Now())
+			p.figures.count(ctx, registry.Hit)
+			return registry.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size}, nil
+		}
+	}
+	desc, err := c.statUpstream(ctx, p, k)
+	if err == nil {
+		p.figures.count(ctx, registry.Miss)
+	}
+	return desc, err
+}
+
+// blobHere opens a blob of a repository that links it. One of the wrong size is not the blob:
+// it will be fetched again, which heals it.
+func (c *Cache) blobHere(ctx context.Context, k contentKey, l *link) (registry.Blob, bool) {
+	content, err := c.store.Open(ctx, k.digest)
+	if err != nil {
+		if !errors.Is(err, storage.ErrNotFound) {
+			c.fault("open a stored blob", err, "repo", k.repo.String(), "digest", k.digest)
+		}
+		return registry.Blob{}, false
+	}
+	if l.size >= 0 && content.Size != l.size {
+		content.Close()
+		c.fault("open a stored blob", fmt.Errorf("it is %d bytes long and should be %d: %w", content.Size, l.size, storage.ErrDamaged),
+			"repo", k.repo.String(), "digest", k.digest)
+		return registry.Blob{}, false
+	}
+	c.keepLink(k, l, content.Size)
+	return registry.Blob{ReadSeekCloser: content.ReadSeekCloser, Size: content.Size}, true
+}
+
+// elsewhere reports whether the bytes of a digest are here, or on their way, for some other
+// repository than that of k.
+func (c *Cache) elsewhere(ctx context.Context, k contentKey) bool {
+	c.flightsMu.Lock()
+	f := c.flights[k.digest]
+	c.flightsMu.Unlock()
+	if f != nil {
+		return f.key.repo != k.repo
+	}
+	_, err := c.store.Stat(ctx, k.digest)
+	return err == nil
+}
+
+// prove asks upstream whether a repository has a blob, and remembers that it does.
+func (c *Cache) prove(ctx context.Context, p *project, k contentKey) (*link, error) {
+	desc, err := c.statUpstream(ctx, p, k)
+	if err != nil {
+		return nil, err
+	}
+	return c.memory.addLink(k, desc.Size), nil
+}
+
+// statUpstream asks upstream for the size of a blob. What it says is remembered where it is
+// no.
+func (c *Cache) statUpstream(ctx context.Context, p *project, k contentKey) (registry.Descriptor, error) {
+	refused := refusalKey{k.repo, string(k.digest)}
+	if err := c.memory.refusal(refused); err != nil {
+		return registry.Descriptor{}, err
+	}
+	var desc registry.Descriptor
+	var err error
+	if s, ok := p.Upstream.(interface {
+		StatBlob(context.Context, registry.Repo, registry.Digest) (registry.Descriptor, error)
+	}); ok {
+		desc, err = s.StatBlob(ctx, k.repo, k.digest)
+	} else {
+		var b registry.Blob
+		if b, err = p.Upstream.Blob(ctx, k.repo, k.digest); err == nil {
+			desc = registry.Descriptor{Digest: k.digest, Size: b.Size}
+			b.Close()
+		}
+	}
+	p.health.note(err)
+	if registry.Unknown(err) {
+		c.memory.refuse(refused, err, p.Negative)
+	}
+	return desc, err
+}

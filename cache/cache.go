@@ -1,0 +1,210 @@
+// Package cache is the pull-through registry: a registry in front of registries.
+//
+// Here live the flights that bring one download to many clients, the freshness of tags, the
+// policies of projects, and eviction. Content by digest lives in storage, what is known of it
+// in the catalog; both may fail without a client noticing as long as upstream answers. HTTP
+// does not exist in this room.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// Config is what a Cache is made of.
+type Config struct {
+	Store    *storage.Store // content; required
+	Catalog  *catalog.DB    // what is known of it; required
+	Projects []Project
+
+	// Memory bounds the manifests kept in memory, in bytes. Zero: 64 MiB.
+	Memory int64
+
+	// MaxSize is the high-water mark of stored content in bytes: beyond it the least recently
+	// used goes. Zero: only the store's floor of free space bounds it.
+	MaxSize int64
+
+	Log *slog.Logger // nil: nothing is logged
+}
+
+// Cache answers for all proxy projects. It implements registry.Reader, with Repo.Project
+// naming the project.
+//
+// Its methods may be used as soon as New returns; writes to the catalog, recency and eviction
+// happen while Run does.
+type Cache struct {
+	store   *storage.Store
+	catalog *catalog.DB
+	maxSize int64
+	log     *slog.Logger
+
+	projects atomic.Pointer[map[string]*project]
+	memory   *memory
+
+	refreshes group[tagKey, tagRecord]
+	fetches   group[contentKey, registry.Manifest]
+	listings  group[listingKey, listing]
+
+	flightsMu sync.Mutex
+	flights   map[registry.Digest]*flight
+
+	recorder recorder
+	evicting sync.Mutex // one eviction at a time
+	pressure chan struct{}
+	totals   totals
+
+	// life bounds the work that outlives its caller: flights and refreshes go on when the
+	// client that asked leaves. It ends when Run does.
+	life context.Context
+	end  context.CancelFunc
+	work tasks
+}
+
+// New returns a cache of the given projects, or says which of them cannot be.
+func New(cfg Config) (*Cache, error) {
+	if cfg.Memory == 0 {
+		cfg.Memory = 64 << 20
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Cache{
+		store:    cfg.Store,
+		catalog:  cfg.Catalog,
+		maxSize:  cfg.MaxSize,
+		log:      cfg.Log,
+		memory:   newMemory(cfg.Memory),
+		flights:  map[registry.Digest]*flight{},
+		recorder: newRecorder(),
+		pressure: make(chan struct{}, 1),
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	if err := c.SetProjects(cfg.Projects); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// SetProjects replaces the projects. Requests that have begun end under the old ones; content,
+// figures and what is in memory stay.
+func (c *Cache) SetProjects(projects []Project) error {
+	old := c.projects.Load()
+	next := make(map[string]*project, len(projects))
+	for _, p := range projects {
+		if next[p.Name] != nil {
+			return fmt.Errorf("project %s is there twice", p.Name)
+		}
+		built, err := newProject(p)
+		if err != nil {
+			return fmt.Errorf("project %s: %w", p.Name, err)
+		}
+		if old != nil && (*old)[p.Name] != nil {
+			built.figures = (*old)[p.Name].figures
+		}
+		next[p.Name] = built
+	}
+	c.projects.Store(&next)
+	return nil
+}
+
+// project finds the project of a repository.
+func (c *Cache) project(repo registry.Repo) (*project, error) {
+	p := (*c.projects.Load())[repo.Project]
+	if p == nil {
+		return nil, &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf("no project %q here", repo.Project)}
+	}
+	return p, nil
+}
+
+// Run does the housekeeping until ctx ends: it writes what was learnt to the catalog, evicts,
+// and at the end waits for every flight and writes what is left.
+func (c *Cache) Run(ctx context.Context) error {
+	var housekeeping sync.WaitGroup
+	housekeeping.Go(func() { c.keepRoom(ctx) })
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		c.record()
+	}()
+
+	<-ctx.Done()
+	housekeeping.Wait()
+	c.end()
+	c.work.wait()
+	c.recorder.close()
+	<-recorded
+	return nil
+}
+
+// Repositories lists at most n full names of repositories that sort after the name "after".
+// It lists what is here, not what upstream has: no registry of that size can be listed.
+func (c *Cache) Repositories(ctx context.Context, after string, n int) ([]string, error) {
+	names, err := c.catalog.Repositories(ctx, after, n)
+	if err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	return names, nil
+}
+
+// projectNames are the configured projects in order.
+func (c *Cache) projectNames() []string {
+	return slices.Sorted(maps.Keys(*c.projects.Load()))
+}
+
+// fault counts trouble of the cache's own and says it once in the log: what happened was
+// served, but not as meant.
+func (c *Cache) fault(doing string, err error, attrs ...any) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	c.totals.faults.Add(1)
+	c.log.Warn(doing, append(attrs, "err", err)...)
+}
+
+// keepPatience bounds how long keeping something may take. It is there for storage that
+// hangs; a large blob on slow storage takes minutes.
+const keepPatience = 15 * time.Minute
+
+// keeping is the context for writing down what is here already. It outlives the cache's life,
+// which waits for it: bytes that have been paid for are not thrown away by a shutdown.
+func (c *Cache) keeping() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.life), keepPatience)
+}
+
+// tasks are the goroutines that outlive their callers. After wait has begun no new ones start.
+type tasks struct {
+	mu     sync.Mutex
+	closed bool
+	group  sync.WaitGroup
+}
+
+// start runs f in a goroutine of its own, unless the house is closing.
+func (t *tasks) start(f func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.group.Go(f)
+	return true
+}
+
+func (t *tasks) wait() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.group.Wait()
+}
+
+var errClosing = &registry.Fault{Code: registry.Unavailable, Message: "this registry is shutting down, ask again", RetryAfter: time.Second}

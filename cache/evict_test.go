@@ -1,0 +1,130 @@
+package cache
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"roadstead/registry"
+)
+
+// stored reports whether the content of d is in the layout.
+func (h *house) stored(d registry.Digest) bool {
+	_, err := os.Stat(filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data"))
+	return err == nil
+}
+
+func TestEviction(t *testing.T) {
+	const layer = 100 << 10
+	rows := []struct {
+		name    string
+		project Project
+		wait    time.Duration // between the pulls and the eviction
+		gone    []int         // layers that went, of images 0 to 4, pulled in that order
+	}{
+		{"least recently used goes first", Project{Keep: -1}, time.Hour, []int{0, 1, 2}},
+		{"nothing younger than keep goes", Project{Keep: 24 * time.Hour}, time.Hour, nil},
+		{"what is older than keep goes", Project{Keep: 24 * time.Hour}, 22*time.Hour + 50*time.Minute, []int{0, 1}},
+		{"pinned content stays", Project{Keep: -1, Pin: []string{"library/img0:1", "library/img2"}}, time.Hour, []int{1, 3, 4}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newOrigin()
+				dir := t.TempDir()
+				project := row.project
+				project.Name, project.Upstream = "docker.io", o
+				project.Pin = append(project.Pin, "nothing")
+				h := newHouse(t, dir, Config{Projects: []Project{project}})
+				var images []image
+				for i := range 5 {
+					img := o.putImage(t, fmt.Sprintf("library/img%d", i), "1", noise(layer, byte(100+i)))
+					if err := h.pull(t, hub(fmt.Sprintf("library/img%d", i)), "1"); err != nil {
+						t.Fatal(err)
+					}
+					images = append(images, img)
+					h.settle(t)
+					time.Sleep(20 * time.Minute)
+				}
+				h.stop()
+				time.Sleep(row.wait)
+				h = newHouse(t, dir, Config{MaxSize: 250 << 10, Projects: []Project{project}})
+				done, err := h.Evict(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				gone := map[int]bool{}
+				for _, i := range row.gone {
+					gone[i] = true
+				}
+				for i, img := range images {
+					if h.stored(img.layer) == gone[i] {
+						t.Errorf("layer %d is stored: %v (%+v)", i, !gone[i], done)
+					}
+				}
+				usage, err := h.catalog.Usage(t.Context())
+				if err != nil || len(row.gone) >= 3 && (usage.Bytes > 250<<10 || done.Short != 0) {
+					t.Errorf("after %+v the usage is %+v, %v", done, usage, err)
+				}
+
+				// Whatever went is only one download away, and a tag never promises a
+				// manifest that went.
+				for i := range images {
+					if err := h.pull(t, hub(fmt.Sprintf("library/img%d", i)), "1"); err != nil {
+						t.Errorf("pull of image %d after the eviction: %v", i, err)
+					}
+				}
+				h.settle(t)
+				h.stop()
+			})
+		})
+	}
+}
+
+// A hit makes content young again, whatever order it came in.
+func TestUseKeepsContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		a := o.putImage(t, "library/a", "1", noise(100<<10, 1))
+		b := o.putImage(t, "library/b", "1", noise(100<<10, 2))
+		h := newHouse(t, t.TempDir(), Config{MaxSize: 1 << 30, Projects: []Project{{Name: "docker.io", Upstream: o, Keep: -1}}})
+		for _, repo := range []string{"library/a", "library/b", "library/a"} {
+			if err := h.pull(t, hub(repo), "1"); err != nil {
+				t.Fatal(err)
+			}
+			h.settle(t)
+			time.Sleep(2 * time.Hour)
+		}
+		if _, err := h.evict(t.Context(), 50<<10); err != nil {
+			t.Fatal(err)
+		}
+		if !h.stored(a.layer) || h.stored(b.layer) {
+			t.Errorf("a is stored: %v, b is stored: %v", h.stored(a.layer), h.stored(b.layer))
+		}
+		h.stop()
+	})
+}
+
+// Pressure alone, without anybody calling Evict, keeps the cache below its mark.
+func TestHighWaterMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		h := newHouse(t, t.TempDir(), Config{MaxSize: 500 << 10, Projects: []Project{{Name: "docker.io", Upstream: o, Keep: -1}}})
+		for i := range 20 {
+			repo := fmt.Sprintf("library/img%d", i)
+			o.putImage(t, repo, "1", noise(100<<10, byte(i)))
+			if err := h.pull(t, hub(repo), "1"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		synctest.Wait()
+		if s := h.Stats(); s.StoredBytes > 500<<10 || s.EvictedCount == 0 {
+			t.Errorf("figures are %+v", s)
+		}
+		h.stop()
+	})
+}

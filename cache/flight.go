@@ -1,0 +1,352 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// flight brings one blob from upstream into a draft, once, for however many readers. Its
+// goroutine belongs to the cache: it goes on when every reader has left, and a slow reader
+// slows nobody, because each reads the draft at an offset of its own.
+type flight struct {
+	cache    *Cache
+	project  *project
+	key      contentKey // the repository that is asked
+	expected int64      // size by a manifest's word, or -1
+	got      atomic.Int64
+
+	// ready is closed when the first byte may be read: the size is known, or the flight has
+	// failed, or its readers have to help themselves.
+	ready chan struct{}
+
+	// done is closed when the flight is over: its content is in the store, or will not be.
+	done chan struct{}
+
+	mu      sync.Mutex
+	size    int64          // of the whole blob; valid once ready
+	draft   *storage.Draft // nil until there is one
+	written int64          // bytes in the draft
+	proved  bool           // all bytes are there and have the digest
+	bypass  bool           // the draft could not be kept: readers go to upstream themselves
+	err     error          // why there is no more to come
+	moved   chan struct{}  // closed at the next change of the above; nil while nobody waits
+	holders int            // who still needs the draft's file: the flight and its readers
+}
+
+// flight returns the flight of a digest, starting one from the repository of k if there is
+// none, and makes the caller a holder who must leave it. It returns nil when the house is
+// closing.
+func (c *Cache) flight(p *project, k contentKey, l *link) (f *flight, joined bool) {
+	c.flightsMu.Lock()
+	defer c.flightsMu.Unlock()
+	if f := c.flights[k.digest]; f != nil {
+		f.mu.Lock()
+		f.holders++
+		f.mu.Unlock()
+		return f, true
+	}
+	f = &flight{cache: c, project: p, key: k, expected: -1, ready: make(chan struct{}), done: make(chan struct{}), size: -1, holders: 2}
+	if l != nil {
+		f.expected = l.size
+	}
+	c.flights[k.digest] = f
+	if !c.work.start(f.run) {
+		delete(c.flights, k.digest)
+		return nil, false
+	}
+	return f, false
+}
+
+// wait blocks until the flight can be read from, or has failed before that.
+func (f *flight) wait(ctx context.Context) error {
+	select {
+	case <-f.ready:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bypass {
+		return nil
+	}
+	return f.err
+}
+
+// leave gives up a hold on the draft's file. The last one closes it.
+func (f *flight) leave() {
+	f.mu.Lock()
+	f.holders--
+	last := f.holders == 0
+	draft := f.draft
+	f.mu.Unlock()
+	if !last || draft == nil {
+		return
+	}
+	if err := draft.Close(); err != nil {
+		f.cache.fault("close a draft", err, "digest", f.key.digest)
+	}
+}
+
+// run is the flight itself.
+func (f *flight) run() {
+	c := f.cache
+	defer f.leave()
+	defer close(f.done)
+	err := f.fly(c.life)
+	// From here on who asks finds the content in the store, or starts anew.
+	c.flightsMu.Lock()
+	delete(c.flights, f.key.digest)
+	c.flightsMu.Unlock()
+	if err != nil {
+		f.land(err)
+	}
+}
+
+func (f *flight) fly(ctx context.Context) error {
+	c, p := f.cache, f.project
+	refused := refusalKey{f.key.repo, string(f.key.digest)}
+	if err := c.memory.refusal(refused); err != nil {
+		return err
+	}
+	if f.landed(ctx) {
+		return nil
+	}
+	src, err := p.Upstream.Blob(ctx, f.key.repo, f.key.digest)
+	p.health.note(err)
+	if registry.Unknown(err) {
+		c.memory.refuse(refused, err, p.Negative)
+	}
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	size, err := f.agree(src.Size)
+	if err == nil {
+		err = f.fill(ctx, src, size)
+	}
+	if errors.Is(err, errCorrupt) {
+		p.figures.corrupt.Add(1)
+		err = corrupt(p.Name, f.key.digest, err)
+		c.memory.refuse(refused, err, corruptFor)
+		c.log.Warn("corrupt content from upstream", "repo", f.key.repo.String(), "digest", f.key.digest, "err", err)
+	}
+	return err
+}
+
+// landed looks once more into the store: another flight of the digest may have ended between
+// the caller's look and this flight's start. It serves the readers from there.
+func (f *flight) landed(ctx context.Context) bool {
+	c := f.cache
+	l := c.memory.link(f.key)
+	if l == nil {
+		return false
+	}
+	size, err := c.store.Stat(ctx, f.key.digest)
+	if err != nil || l.size < 0 || l.size != size {
+		return false
+	}
+	f.mu.Lock()
+	f.size, f.bypass = size, true // a reader's own way finds the stored content first
+	f.mu.Unlock()
+	close(f.ready)
+	return true
+}
+
+// agree settles the size between upstream's word and the manifest's.
+func (f *flight) agree(size int64) (int64, error) {
+	switch {
+	case size < 0:
+		return f.expected, nil
+	case f.expected >= 0 && size != f.expected:
+		return 0, fmt.Errorf("%w: it is said to be %d bytes long, a manifest says %d", errCorrupt, size, f.expected)
+	}
+	return size, nil
+}
+
+// share gives another repository, whose request has joined a flight, a link of its own once
+// the content is here.
+func (c *Cache) share(f *flight, k contentKey, l *link) {
+	if l == nil || k == f.key || l.direct.Load() {
+		return
+	}
+	c.work.start(func() {
+		<-f.done
+		ctx, cancel := c.keeping()
+		defer cancel()
+		if size, err := c.store.Stat(ctx, k.digest); err == nil {
+			c.keepLink(k, l, size)
+		}
+	})
+}
+
+// errCorrupt marks content that is not what its digest says.
+var errCorrupt = errors.New("corrupt content")
+
+// chunk is how much is read from upstream at a time. A fast upstream fills it, and each fill
+// costs two system calls and wakes the readers; a slow one hands out what it has.
+const chunk = 256 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// fill copies upstream's body into a draft and proves it. Trouble with the draft is not the
+// readers': they go to upstream themselves.
+func (f *flight) fill(ctx context.Context, src registry.Blob, size int64) error {
+	draft, err := f.reserve(ctx, size)
+	if err != nil {
+		return f.pass(size, err)
+	}
+	f.begin(size, draft)
+
+	buf := chunks.Get().(*[chunk]byte)
+	defer chunks.Put(buf)
+	total := int64(0)
+	for {
+		n, readErr := src.Read(buf[:])
+		if total += int64(n); size >= 0 && total > size {
+			return fmt.Errorf("%w: more than the %d bytes that it should have", errCorrupt, size)
+		}
+		if n > 0 {
+			f.project.figures.upstream.Add(int64(n))
+			if _, err := draft.Write(buf[:n]); err != nil {
+				return f.pass(size, err)
+			}
+			f.step(total)
+		}
+		if readErr == io.EOF {
+			break
+		}
+		if readErr != nil {
+			f.project.health.note(readErr)
+			return readErr
+		}
+	}
+	if err := draft.Verify(f.key.digest, size); err != nil {
+		return fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	f.prove(total)
+	f.keep(draft, total)
+	return nil
+}
+
+// reserve makes room for a blob and opens a draft, evicting first when there is too little.
+func (f *flight) reserve(ctx context.Context, size int64) (*storage.Draft, error) {
+	c := f.cache
+	if c.maxSize > 0 && size > c.maxSize {
+		return nil, fmt.Errorf("%d bytes are more than the whole cache may hold: %w", size, storage.ErrFull)
+	}
+	draft, err := c.store.Draft(f.key.digest.Algorithm(), size)
+	if !errors.Is(err, storage.ErrFull) || size < 0 {
+		return draft, err
+	}
+	if _, evictErr := c.evict(ctx, size); evictErr != nil {
+		return nil, errors.Join(err, evictErr)
+	}
+	return c.store.Draft(f.key.digest.Algorithm(), size)
+}
+
+// pass sends the readers to upstream: this node cannot keep the blob.
+func (f *flight) pass(size int64, err error) error {
+	c := f.cache
+	c.totals.passed.Add(1)
+	c.fault("keep a blob", err, "repo", f.key.repo.String(), "digest", f.key.digest)
+	c.press()
+	if size < 0 {
+		return &registry.Fault{Code: registry.Unavailable, Message: "there is no room for a blob of which upstream does not tell the size", Err: err}
+	}
+	f.mu.Lock()
+	f.bypass = true
+	begun := f.draft != nil && f.size >= 0
+	f.size = size
+	f.wake()
+	f.mu.Unlock()
+	if !begun {
+		close(f.ready)
+	}
+	return nil
+}
+
+// begin opens the draft to the readers, unless the size is unknown or so small that the blob
+// is verified first.
+func (f *flight) begin(size int64, draft *storage.Draft) {
+	f.mu.Lock()
+	f.draft = draft
+	early := size > verifyFirst
+	if early {
+		f.size = size
+	}
+	f.mu.Unlock()
+	if early {
+		close(f.ready)
+	}
+}
+
+// step publishes how far the draft has got.
+func (f *flight) step(written int64) {
+	f.got.Store(written)
+	f.mu.Lock()
+	f.written = written
+	f.wake()
+	f.mu.Unlock()
+}
+
+// prove releases the last byte.
+func (f *flight) prove(size int64) {
+	f.mu.Lock()
+	early := f.size >= 0
+	f.size, f.written, f.proved = size, size, true
+	f.wake()
+	f.mu.Unlock()
+	if !early {
+		close(f.ready)
+	}
+}
+
+// land tells the readers that nothing more will come.
+func (f *flight) land(err error) {
+	f.mu.Lock()
+	open := f.size < 0 && !f.bypass
+	f.err = err
+	f.wake()
+	f.mu.Unlock()
+	if open {
+		close(f.ready)
+	}
+}
+
+// wake must be called with the lock held.
+func (f *flight) wake() {
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
+}
+
+// keep makes a proved draft durable and known: content, link, row. The readers have their
+// last byte by now and wait for none of it.
+func (f *flight) keep(draft *storage.Draft, size int64) {
+	ctx, cancel := f.cache.keeping()
+	defer cancel()
+	c, k := f.cache, f.key
+	l := c.memory.addLink(k, size)
+	l.direct.Store(true)
+	err := draft.Commit(ctx)
+	if err == nil {
+		err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
+	}
+	if err != nil {
+		l.direct.Store(false)
+		c.totals.passed.Add(1)
+		c.fault("commit a blob", err, "repo", k.repo.String(), "digest", k.digest)
+		return
+	}
+	c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
+	c.press()
+}

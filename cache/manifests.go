@@ -1,0 +1,221 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// catalogPatience is how long a request waits for the catalog. It answers in microseconds;
+// one that does not is in trouble, and upstream is the better source then.
+const catalogPatience = time.Second
+
+// corruptFor is how long a digest is not asked for again after upstream sent other bytes for
+// it (FAULTS U11).
+const corruptFor = time.Minute
+
+// Manifest returns a manifest by its digest, which never changes: once here it is served
+// without upstream.
+func (c *Cache) Manifest(ctx context.Context, repo registry.Repo, d registry.Digest) (registry.Manifest, error) {
+	p, err := c.project(repo)
+	if err != nil {
+		return registry.Manifest{}, err
+	}
+	k := contentKey{repo, d}
+	l := c.find(ctx, k)
+	if err := p.rules.permitDigest(repo, d, l != nil); err != nil {
+		p.figures.denied.Add(1)
+		return registry.Manifest{}, err
+	}
+	if l != nil {
+		if m, ok := c.manifestHere(ctx, k, l); ok {
+			c.touch(l, d, time.Now())
+			p.figures.count(ctx, registry.Hit)
+			return m, nil
+		}
+	}
+	fetch, joined := c.fetch(p, k)
+	m, err := fetch.wait(ctx)
+	if err != nil {
+		return registry.Manifest{}, err
+	}
+	if joined {
+		p.figures.count(ctx, registry.Join)
+	} else {
+		p.figures.count(ctx, registry.Miss)
+	}
+	return m, nil
+}
+
+// manifestHere returns a manifest of a repository that links it, from memory or the store.
+// Doubt is a miss: a damaged one is fetched again and heals.
+func (c *Cache) manifestHere(ctx context.Context, k contentKey, l *link) (registry.Manifest, bool) {
+	if m, ok := c.memory.manifest(k.digest); ok {
+		c.keepLink(k, l, m.Size)
+		return m, true
+	}
+	body, err := c.store.Read(ctx, k.digest, registry.MaxManifest)
+	if err != nil {
+		if !errors.Is(err, storage.ErrNotFound) {
+			c.fault("read a stored manifest", err, "repo", k.repo.String(), "digest", k.digest)
+		}
+		return registry.Manifest{}, false
+	}
+	m, refs, err := registry.ParseManifest("", k.digest, body)
+	if err != nil {
+		return registry.Manifest{}, false
+	}
+	if t := c.storedType(ctx, k); t != "" {
+		// What upstream called it decides where the manifest itself does not say.
+		m.MediaType = t
+	}
+	c.learn(k.repo, m, refs)
+	c.keepLink(k, l, m.Size)
+	return m, true
+}
+
+// storedType is the media type under which a manifest came, or "" when nobody knows.
+func (c *Cache) storedType(ctx context.Context, k contentKey) string {
+	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
+	defer cancel()
+	found, err := c.catalog.Find(ctx, k.repo, k.digest)
+	if err != nil {
+		return ""
+	}
+	return found.MediaType
+}
+
+// find returns the proof that a repository has a digest, or nil if there is none.
+func (c *Cache) find(ctx context.Context, k contentKey) *link {
+	if l := c.memory.link(k); l != nil {
+		return l
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
+	defer cancel()
+	found, err := c.catalog.Find(ctx, k.repo, k.digest)
+	if err != nil {
+		c.fault("look up a digest", err, "repo", k.repo.String(), "digest", k.digest)
+		return nil
+	}
+	if !found.Linked {
+		return nil
+	}
+	l := c.memory.addLink(k, found.Size)
+	l.direct.Store(found.Direct)
+	return l
+}
+
+// fetchManifest brings a manifest from upstream, or from another fetch of it under way.
+func (c *Cache) fetchManifest(ctx context.Context, p *project, repo registry.Repo, d registry.Digest) (registry.Manifest, error) {
+	k := contentKey{repo, d}
+	if l := c.find(ctx, k); l != nil {
+		if m, ok := c.manifestHere(ctx, k, l); ok {
+			return m, nil
+		}
+	}
+	fetch, _ := c.fetch(p, k)
+	return fetch.wait(ctx)
+}
+
+func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool) {
+	return c.fetches.join(k, c.work.start, func() (registry.Manifest, error) {
+		refused := refusalKey{k.repo, string(k.digest)}
+		if err := c.memory.refusal(refused); err != nil {
+			return registry.Manifest{}, err
+		}
+		if l := c.memory.link(k); l != nil {
+			if m, ok := c.memory.manifest(k.digest); ok {
+				return m, nil // it came between the caller's look and this call
+			}
+		}
+		sent, err := p.Upstream.Manifest(c.life, k.repo, k.digest)
+		p.health.note(err)
+		if registry.Unknown(err) {
+			c.memory.refuse(refused, err, p.Negative)
+		}
+		if err != nil {
+			return registry.Manifest{}, err
+		}
+		m, refs, err := registry.ParseManifest(sent.MediaType, k.digest, sent.Bytes)
+		if err != nil {
+			p.figures.corrupt.Add(1)
+			err = corrupt(p.Name, k.digest, err)
+			c.memory.refuse(refused, err, corruptFor)
+			return registry.Manifest{}, err
+		}
+		p.figures.upstream.Add(m.Size)
+		c.keepManifest(k, c.learn(k.repo, m, refs), m, refs)
+		return m, nil
+	})
+}
+
+// learn puts a manifest into memory, and the proof that what it names belongs to its
+// repository: a client asks for that next, before the catalog has heard of it. It returns the
+// manifest's own link.
+func (c *Cache) learn(repo registry.Repo, m registry.Manifest, refs registry.References) *link {
+	c.memory.addManifest(m)
+	for _, list := range [][]registry.Descriptor{refs.Blobs(), refs.Manifests} {
+		for _, ref := range list {
+			c.memory.addLink(contentKey{repo, ref.Digest}, ref.Size)
+		}
+	}
+	return c.memory.addLink(contentKey{repo, m.Digest}, m.Size)
+}
+
+// keepManifest stores a manifest behind the answer: the client has it from memory already.
+func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs registry.References) {
+	l.direct.Store(true)
+	c.work.start(func() {
+		ctx, cancel := c.keeping()
+		defer cancel()
+		err := c.store.Put(ctx, m.Digest, m.Bytes)
+		if err == nil {
+			err = c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
+		}
+		if err != nil {
+			l.direct.Store(false)
+			c.totals.passed.Add(1)
+			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
+			return
+		}
+		c.later(func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
+	})
+}
+
+// keepLink gives a repository a link of its own to content that it has by a manifest's word
+// only, so that a stock registry on this storage serves it there too (promise 10).
+func (c *Cache) keepLink(k contentKey, l *link, size int64) {
+	if !l.direct.CompareAndSwap(false, true) {
+		return
+	}
+	manifest, isManifest := c.memory.manifest(k.digest)
+	c.work.start(func() {
+		ctx, cancel := c.keeping()
+		defer cancel()
+		var err error
+		if isManifest {
+			err = c.store.LinkManifest(ctx, k.repo.String(), k.digest)
+		} else {
+			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
+		}
+		if err != nil {
+			l.direct.Store(false)
+			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
+			return
+		}
+		c.later(func(tx *catalog.Tx) error {
+			if !isManifest {
+				return tx.AddBlob(k.repo, k.digest, size)
+			}
+			_, refs, err := registry.ParseManifest(manifest.MediaType, k.digest, manifest.Bytes)
+			if err != nil {
+				return err
+			}
+			return tx.AddManifest(k.repo, manifest, refs)
+		})
+	})
+}

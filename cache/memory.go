@@ -1,0 +1,204 @@
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"roadstead/registry"
+	"roadstead/storage/catalog"
+)
+
+// memory is what answers a hit without a question to the catalog or the store: bounded, safe
+// to lose, and never wrong about content, because digests do not change their meaning. What
+// it says is stored may be gone from the store; whoever opens it finds out.
+type memory struct {
+	mu        sync.Mutex
+	manifests *simplelru.LRU[registry.Digest, registry.Manifest]
+	held      int64 // bytes of manifests
+	limit     int64
+	links     *simplelru.LRU[contentKey, *link]
+	tags      *simplelru.LRU[tagKey, tagRecord]
+	refusals  *simplelru.LRU[refusalKey, refusal]
+	lists     *simplelru.LRU[listingKey, listing]
+}
+
+// Entries that are kept. A link takes about 300 bytes, a tag 400: at most some 20 MB
+// together, enough for the working set of several large clusters.
+const (
+	maxLinks    = 1 << 15
+	maxTags     = 1 << 14
+	maxRefusals = 1 << 13
+	maxLists    = 1 << 10
+)
+
+// contentKey is a digest in a repository.
+type contentKey struct {
+	repo   registry.Repo
+	digest registry.Digest
+}
+
+// tagKey is a tag in a repository.
+type tagKey struct {
+	repo registry.Repo
+	tag  string
+}
+
+// refusalKey is a reference, tag or digest, in a repository.
+type refusalKey struct {
+	repo      registry.Repo
+	reference string
+}
+
+// link is the proof that a repository has a digest: a manifest of the repository names it, or
+// upstream gave it from there.
+type link struct {
+	size      int64        // in bytes; -1 when not known
+	direct    atomic.Bool  // the layout and the catalog have a link of its own, or soon will
+	touchedAt atomic.Int64 // the hour, since 1970, of the last use that was noted
+}
+
+// tagRecord is what is known of a tag.
+type tagRecord struct {
+	catalog.Tag
+	savedAt time.Time // when CheckedAt was last written to the catalog
+	news    bool      // the check that made this record found something else than before
+}
+
+// refusal is an error that is remembered for a while, so that asking again costs upstream
+// nothing.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+func newMemory(limit int64) *memory {
+	m := &memory{limit: limit}
+	m.manifests = newLRU(1<<20, func(_ registry.Digest, gone registry.Manifest) { m.held -= weight(gone) })
+	m.links = newLRU[contentKey, *link](maxLinks, nil)
+	m.tags = newLRU[tagKey, tagRecord](maxTags, nil)
+	m.refusals = newLRU[refusalKey, refusal](maxRefusals, nil)
+	m.lists = newLRU[listingKey, listing](maxLists, nil)
+	return m
+}
+
+// newLRU only fails for sizes below one, and all of ours are constants.
+func newLRU[K comparable, V any](size int, onEvict func(K, V)) *simplelru.LRU[K, V] {
+	l, err := simplelru.NewLRU(size, onEvict)
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// weight is what a manifest takes in memory; the constant stands for its entry.
+func weight(m registry.Manifest) int64 { return int64(len(m.Bytes)) + 512 }
+
+func (m *memory) manifest(d registry.Digest) (registry.Manifest, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.manifests.Get(d)
+}
+
+func (m *memory) addManifest(man registry.Manifest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if weight(man) > m.limit || m.manifests.Contains(man.Digest) {
+		return
+	}
+	m.manifests.Add(man.Digest, man)
+	m.held += weight(man)
+	for m.held > m.limit {
+		m.manifests.RemoveOldest()
+	}
+}
+
+func (m *memory) link(k contentKey) *link {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, _ := m.links.Get(k)
+	return l
+}
+
+// addLink notes a proof and returns the link. What is known of the size already stays.
+func (m *memory) addLink(k contentKey, size int64) *link {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, ok := m.links.Get(k); ok && (l.size >= 0 || size < 0) {
+		return l
+	}
+	l := &link{size: size}
+	m.links.Add(k, l)
+	return l
+}
+
+func (m *memory) tag(k tagKey) (tagRecord, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tags.Get(k)
+}
+
+func (m *memory) addTag(k tagKey, r tagRecord) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tags.Add(k, r)
+}
+
+// forget drops what is known of content that has been evicted, and of the tags on it.
+func (m *memory) forget(d registry.Digest, tags []tagKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.manifests.Remove(d)
+	for _, k := range tags {
+		if r, ok := m.tags.Peek(k); ok && r.Digest == d {
+			m.tags.Remove(k)
+		}
+	}
+}
+
+func (m *memory) refuse(k refusalKey, err error, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refusals.Add(k, refusal{err, time.Now().Add(d)})
+}
+
+// refusal returns the error that is still remembered for k, or nil.
+func (m *memory) refusal(k refusalKey) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refusals.Len() == 0 {
+		return nil
+	}
+	r, ok := m.refusals.Get(k)
+	switch {
+	case !ok:
+		return nil
+	case time.Now().After(r.until):
+		m.refusals.Remove(k)
+		return nil
+	}
+	return r.err
+}
+
+func (m *memory) list(k listingKey) (listing, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lists.Get(k)
+}
+
+func (m *memory) addList(k listingKey, l listing) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lists.Add(k, l)
+}
+
+func (m *memory) bytes() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held
+}

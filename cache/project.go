@@ -1,0 +1,136 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"roadstead/registry"
+)
+
+// Project is one proxied upstream and how it is to be cached.
+type Project struct {
+	Name     string          // first path segment of its repositories, "docker.io"
+	Upstream registry.Reader // asked with Repo.Name; optional power: StatBlob
+
+	TTL      time.Duration // a tag asked for longer ago is checked upstream; zero: 1 minute; negative: always
+	Negative time.Duration // how long "unknown" is remembered; zero: 10 s; negative: not at all
+	StaleFor time.Duration // how long after its last check a tag may be answered without upstream; zero: without end
+	Keep     time.Duration // content is evicted only this long after its last use; zero: 7 days; negative: at once
+
+	// Globs on "repository" or "repository:tag" without the project: '*' stays within a
+	// component, '**' crosses slashes. Deny goes before Allow; an empty Allow allows all.
+	// What a Pin matches is never evicted.
+	Allow, Deny, Pin []string
+
+	KeepGone         bool // a tag that upstream no longer has is still served
+	DenyWithUpstream bool // upstream's denial is final even when there is an older answer
+}
+
+// Defaults of a Project's durations.
+const (
+	// A minute lets a hundred nodes that start the same workload ask upstream once, and is no
+	// longer than people wait before they wonder where their new image is.
+	defaultTTL = time.Minute
+
+	// Ten seconds stop a storm of retries for a name that does not exist and are over before
+	// somebody who has just pushed it tries again.
+	defaultNegative = 10 * time.Second
+
+	// A week is what Harbor keeps.
+	defaultKeep = 7 * 24 * time.Hour
+)
+
+// project is a Project ready for use.
+type project struct {
+	Project
+	rules   rules
+	figures *figures
+	health  health
+}
+
+func newProject(p Project) (*project, error) {
+	if err := registry.CheckProject(p.Name); err != nil {
+		return nil, err
+	}
+	if p.Upstream == nil {
+		return nil, errors.New("it has no upstream")
+	}
+	if p.TTL == 0 {
+		p.TTL = defaultTTL
+	}
+	if p.Negative == 0 {
+		p.Negative = defaultNegative
+	}
+	if p.Keep == 0 {
+		p.Keep = defaultKeep
+	}
+	rules, err := newRules(p)
+	if err != nil {
+		return nil, err
+	}
+	return &project{Project: p, rules: rules, figures: &figures{}}, nil
+}
+
+// fresh reports whether a tag's record answers without a question to upstream.
+func (p *project) fresh(r tagRecord, now time.Time) bool {
+	age := now.Sub(r.CheckedAt)
+	if r.Gone {
+		return age < p.Negative
+	}
+	return age < p.TTL
+}
+
+// usable reports whether a tag's record may stand in for an upstream that does not answer.
+func (p *project) usable(r tagRecord, now time.Time) bool {
+	return !r.Gone && (p.StaleFor == 0 || now.Sub(r.CheckedAt) < p.StaleFor)
+}
+
+// standIn reports whether err leaves room for an older answer at all.
+func (p *project) standIn(err error) bool {
+	switch {
+	case registry.Unknown(err):
+		return p.KeepGone
+	case errors.Is(err, registry.Denied):
+		return !p.DenyWithUpstream
+	}
+	// Whatever else went wrong, upstream has not said that the old answer is wrong.
+	return true
+}
+
+// patience is how long a request that has an older answer waits for upstream to confirm it.
+// It covers a slow link and is short enough that no client gives up (FAULTS U19).
+const patience = 2 * time.Second
+
+// health remembers whether the last question to upstream was answered, so that an outage is
+// felt by one request and not by each.
+type health struct {
+	troubled atomic.Bool
+}
+
+// note takes the result of a question.
+func (h *health) note(err error) {
+	if troubled := err != nil && registry.Passing(err); h.troubled.Load() != troubled {
+		h.troubled.Store(troubled)
+	}
+}
+
+// patience is zero while upstream is known to be in trouble: the older answer goes out at
+// once and the question goes on behind it, so that the first answer ends the trouble.
+func (h *health) patience() time.Duration {
+	if h.troubled.Load() {
+		return 0
+	}
+	return patience
+}
+
+// corrupt makes an error out of content that is not what it should be. It is upstream's
+// trouble, not the client's: another try may go well.
+func corrupt(project string, d registry.Digest, err error) error {
+	return &registry.Fault{
+		Code:    registry.Unavailable,
+		Message: fmt.Sprintf("upstream of project %s sent something else than %s; it was not kept", project, d),
+		Err:     err,
+	}
+}

@@ -1,0 +1,198 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage/catalog"
+)
+
+// recorder writes to the catalog behind the requests. What it is told late or never costs one
+// more question to upstream: the layout, written first, has the content, and memory the news.
+type recorder struct {
+	mu      sync.Mutex
+	closed  bool
+	queue   chan func(*catalog.Tx) error
+	flushed chan chan struct{}
+	touched map[registry.Digest]time.Time
+}
+
+const (
+	// queued is how many writes may wait. A catalog that is that far behind is away, and
+	// waiting for it would make its trouble the clients'.
+	queued = 8192
+
+	// batch is how many writes share a transaction: enough to make its cost small, few
+	// enough that a failing one takes little with it.
+	batch = 256
+
+	// writePatience bounds one transaction.
+	writePatience = 30 * time.Second
+
+	// touchEvery is how often recency goes to the catalog. Recency need not be exact to
+	// evict well; an hour's grain and a minute's delay save almost every write.
+	touchEvery = time.Minute
+)
+
+func newRecorder() recorder {
+	return recorder{
+		queue:   make(chan func(*catalog.Tx) error, queued),
+		flushed: make(chan chan struct{}),
+		touched: map[registry.Digest]time.Time{},
+	}
+}
+
+// later queues one write. When the queue is full the write is dropped and counted.
+func (c *Cache) later(write func(*catalog.Tx) error) {
+	r := &c.recorder
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		c.totals.dropped.Add(1)
+		return
+	}
+	select {
+	case r.queue <- write:
+	default:
+		c.totals.dropped.Add(1)
+	}
+}
+
+// touch notes that content was used, at most once an hour for each link.
+func (c *Cache) touch(l *link, d registry.Digest, now time.Time) {
+	hour := now.Unix() / 3600
+	if at := l.touchedAt.Load(); at == hour || !l.touchedAt.CompareAndSwap(at, hour) {
+		return
+	}
+	c.recorder.mu.Lock()
+	defer c.recorder.mu.Unlock()
+	c.recorder.touched[d] = now
+}
+
+func (r *recorder) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	close(r.queue)
+}
+
+// record writes until the recorder is closed and the queue is empty.
+func (c *Cache) record() {
+	touch := time.NewTicker(touchEvery)
+	defer touch.Stop()
+	for {
+		select {
+		case write, open := <-c.recorder.queue:
+			if !open {
+				c.writeTouches()
+				return
+			}
+			c.write(c.gather(write))
+		case <-touch.C:
+			c.writeTouches()
+		case done := <-c.recorder.flushed:
+			for len(c.recorder.queue) > 0 {
+				c.write(c.gather(nil))
+			}
+			c.writeTouches()
+			close(done)
+		}
+	}
+}
+
+// gather takes what else is waiting, up to a batch.
+func (c *Cache) gather(first func(*catalog.Tx) error) []func(*catalog.Tx) error {
+	var writes []func(*catalog.Tx) error
+	if first != nil {
+		writes = append(writes, first)
+	}
+	for len(writes) < batch {
+		select {
+		case write, open := <-c.recorder.queue:
+			if !open {
+				return writes
+			}
+			writes = append(writes, write)
+		default:
+			return writes
+		}
+	}
+	return writes
+}
+
+// write makes a batch of writes in one transaction. When that fails each is tried alone, so
+// that one which cannot be made takes no other with it.
+func (c *Cache) write(writes []func(*catalog.Tx) error) {
+	err := c.update(func(tx *catalog.Tx) error {
+		for _, write := range writes {
+			if err := write(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	failed := 0
+	for _, write := range writes {
+		if len(writes) > 1 {
+			err = c.update(write)
+		}
+		if err != nil {
+			failed++
+			c.totals.dropped.Add(1)
+		}
+	}
+	if failed > 0 {
+		c.fault("write to the catalog", err, "writes", failed)
+	}
+}
+
+func (c *Cache) update(write func(*catalog.Tx) error) error {
+	// Outlives the requests that caused it, and the cache's own life: what was learnt before
+	// the end is still written.
+	ctx, cancel := context.WithTimeout(context.Background(), writePatience)
+	defer cancel()
+	return c.catalog.Update(ctx, write)
+}
+
+func (c *Cache) writeTouches() {
+	c.recorder.mu.Lock()
+	touched := c.recorder.touched
+	c.recorder.touched = map[registry.Digest]time.Time{}
+	c.recorder.mu.Unlock()
+	if len(touched) == 0 {
+		return
+	}
+	// One time for all: they lie within a minute of each other.
+	var latest time.Time
+	digests := make([]registry.Digest, 0, len(touched))
+	for d, at := range touched {
+		digests = append(digests, d)
+		if at.After(latest) {
+			latest = at
+		}
+	}
+	if err := c.update(func(tx *catalog.Tx) error { return tx.Touch(digests, latest) }); err != nil {
+		c.fault("write recency to the catalog", err, "digests", len(digests))
+	}
+}
+
+// flush waits until all that has been queued is written. It needs Run to be running.
+func (c *Cache) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case c.recorder.flushed <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,118 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"roadstead/registry"
+)
+
+// Stats are the cache's figures since its start.
+type Stats struct {
+	Projects map[string]ProjectStats // of the configured projects
+
+	Flights     int   // downloads under way
+	MemoryBytes int64 // of manifests in memory
+	MaxSize     int64 // high-water mark in bytes; 0: none
+	StoredBytes int64 // content by the catalog's count
+	StoredCount int64
+
+	EvictedBytes, EvictedCount int64
+	PassThrough                int64 // content that could not be kept and was served all the same
+	Dropped                    int64 // writes to the catalog that were not made
+	Faults                     int64 // troubles of the cache's own, each logged
+}
+
+// ProjectStats are the figures of one project. The first four count answers: from what is
+// here; from upstream; from a download that another request had started; from what is here
+// because upstream could not be asked.
+type ProjectStats struct {
+	Hits, Misses, Joins, Stale int64
+	Denied                     int64 // refused by an allow or deny list
+	Corrupt                    int64 // content from upstream that was not what its digest says
+	BytesUpstream              int64 // manifest and blob bytes received
+}
+
+// figures count for one project, across changes of its configuration.
+type figures struct {
+	hits, misses, joins, stale atomic.Int64
+	denied, corrupt, upstream  atomic.Int64
+}
+
+// count notes how a question was answered, for the project and for the request.
+func (f *figures) count(ctx context.Context, o registry.Outcome) {
+	switch o {
+	case registry.Hit:
+		f.hits.Add(1)
+	case registry.Miss:
+		f.misses.Add(1)
+	case registry.Join:
+		f.joins.Add(1)
+	case registry.Stale:
+		f.stale.Add(1)
+	}
+	registry.Note(ctx, o)
+}
+
+// totals count for the whole cache.
+type totals struct {
+	evictedBytes, evictedCount atomic.Int64
+	passed, dropped, faults    atomic.Int64
+}
+
+// Stats returns the figures as they are now. Those of stored content are zero when the catalog
+// does not answer.
+func (c *Cache) Stats() Stats {
+	s := Stats{
+		Projects:     map[string]ProjectStats{},
+		MemoryBytes:  c.memory.bytes(),
+		MaxSize:      c.maxSize,
+		EvictedBytes: c.totals.evictedBytes.Load(),
+		EvictedCount: c.totals.evictedCount.Load(),
+		PassThrough:  c.totals.passed.Load(),
+		Dropped:      c.totals.dropped.Load(),
+		Faults:       c.totals.faults.Load(),
+	}
+	for name, p := range *c.projects.Load() {
+		f := p.figures
+		s.Projects[name] = ProjectStats{
+			Hits: f.hits.Load(), Misses: f.misses.Load(), Joins: f.joins.Load(), Stale: f.stale.Load(),
+			Denied: f.denied.Load(), Corrupt: f.corrupt.Load(), BytesUpstream: f.upstream.Load(),
+		}
+	}
+	c.flightsMu.Lock()
+	s.Flights = len(c.flights)
+	c.flightsMu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), catalogPatience)
+	defer cancel()
+	if usage, err := c.catalog.Usage(ctx); err == nil {
+		s.StoredBytes, s.StoredCount = usage.Bytes, usage.Count
+	}
+	return s
+}
+
+// Download is one flight, for those who watch.
+type Download struct {
+	Repo      registry.Repo
+	Digest    registry.Digest
+	Size, Got int64 // bytes; Size is -1 when upstream has not said it
+}
+
+// Downloads lists the flights under way, largest first.
+func (c *Cache) Downloads() []Download {
+	c.flightsMu.Lock()
+	defer c.flightsMu.Unlock()
+	var list []Download
+	for d, f := range c.flights {
+		f.mu.Lock()
+		size := max(f.size, f.expected)
+		f.mu.Unlock()
+		list = append(list, Download{Repo: f.key.repo, Digest: d, Size: size, Got: f.got.Load()})
+	}
+	slices.SortFunc(list, func(a, b Download) int {
+		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Digest, b.Digest))
+	})
+	return list
+}

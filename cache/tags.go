@@ -1,0 +1,187 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage/catalog"
+)
+
+// saveEvery is how often an unchanged tag's check is written to the catalog. After a restart
+// such a tag looks older than it is, which costs one HEAD; writing each check would cost a
+// write a minute for each tag in use.
+const saveEvery = 10 * time.Minute
+
+// Resolve says what a tag points to: from the record while it is fresh, else from upstream,
+// else, when upstream cannot be asked, from the record again.
+func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (registry.Descriptor, error) {
+	p, err := c.project(repo)
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
+	if err := p.rules.permitTag(repo, tag); err != nil {
+		p.figures.denied.Add(1)
+		return registry.Descriptor{}, err
+	}
+	k := tagKey{repo, tag}
+	now := time.Now()
+	record, known := c.tag(ctx, k)
+	if known && p.fresh(record, now) {
+		if record.Gone {
+			p.figures.hits.Add(1)
+			return registry.Descriptor{}, gone(repo, tag)
+		}
+		c.touch(c.memory.addLink(contentKey{repo, record.Digest}, record.Size), record.Digest, now)
+		p.figures.count(ctx, registry.Hit)
+		return record.Descriptor, nil
+	}
+
+	check, joined := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
+		return c.refresh(p, k, record, known)
+	})
+	usable := known && p.usable(record, now)
+	answer, err := waitFor(ctx, check, usable, p.health.patience())
+	switch {
+	case err == nil && joined:
+		p.figures.count(ctx, registry.Join)
+	case err == nil && answer.news:
+		p.figures.count(ctx, registry.Miss)
+	case err == nil:
+		p.figures.count(ctx, registry.Hit)
+	case ctx.Err() != nil:
+		return registry.Descriptor{}, err
+	case usable && p.standIn(err):
+		p.figures.count(ctx, registry.Stale)
+		return record.Descriptor, nil
+	default:
+		return registry.Descriptor{}, err
+	}
+	return answer.Descriptor, nil
+}
+
+// errPatience ends the wait for a check that an older answer can stand in for.
+var errPatience = &registry.Fault{Code: registry.Unavailable, Message: "upstream takes long to answer"}
+
+// waitFor waits for a check: without a usable record until it ends, with one no longer than
+// patience.
+func waitFor(ctx context.Context, check *call[tagRecord], usable bool, patience time.Duration) (tagRecord, error) {
+	if !usable {
+		return check.wait(ctx)
+	}
+	if patience == 0 {
+		return tagRecord{}, errPatience
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
+	defer cancel()
+	return check.wait(ctx)
+}
+
+// tag finds the record of a tag, in memory or in the catalog. A catalog in trouble knows
+// nothing: upstream will be asked.
+func (c *Cache) tag(ctx context.Context, k tagKey) (tagRecord, bool) {
+	if r, ok := c.memory.tag(k); ok {
+		return r, true
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
+	defer cancel()
+	t, err := c.catalog.Tag(ctx, k.repo, k.tag)
+	if err != nil {
+		if !errors.Is(err, catalog.ErrNotFound) {
+			c.fault("read a tag's record", err, "repo", k.repo.String(), "tag", k.tag)
+		}
+		return tagRecord{}, false
+	}
+	r := tagRecord{Tag: t, savedAt: t.CheckedAt}
+	c.memory.addTag(k, r)
+	return r, true
+}
+
+// refresh asks upstream what a tag points to, and brings the manifest here before it says so:
+// a record only ever points to a manifest that has been seen whole, so that it can stand in
+// for upstream, and a tag that moves during a pull takes nothing away from it.
+func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRecord, error) {
+	if r, ok := c.memory.tag(k); ok && r.CheckedAt.After(old.CheckedAt) && p.fresh(r, time.Now()) {
+		// Another check ended between our look and this call.
+		if r.Gone {
+			return tagRecord{}, gone(k.repo, k.tag)
+		}
+		r.news = false
+		return r, nil
+	}
+	ctx := c.life // outlives the client that asked; upstream's own time limits end it
+	now := time.Now()
+	desc, err := p.Upstream.Resolve(ctx, k.repo, k.tag)
+	p.health.note(err)
+	switch {
+	case registry.Unknown(err):
+		c.tagGone(p, k, old, known, now)
+		return tagRecord{}, err
+	case err != nil:
+		return tagRecord{}, err
+	}
+	next := tagRecord{Tag: catalog.Tag{Descriptor: desc, CheckedAt: now, ChangedAt: now}}
+	if known && !old.Gone && old.Digest == desc.Digest {
+		next.Tag.Descriptor = old.Descriptor
+		next.ChangedAt, next.savedAt = old.ChangedAt, old.savedAt
+	} else {
+		m, err := c.fetchManifest(ctx, p, k.repo, desc.Digest)
+		if err != nil {
+			return tagRecord{}, err
+		}
+		next.Tag.Descriptor = m.Descriptor
+		next.news = true
+	}
+	c.saveTag(k, next, now)
+	return next, nil
+}
+
+// tagGone remembers that upstream does not have a tag. Content that the tag led to stays and
+// is served by digest.
+func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now time.Time) {
+	if known && p.KeepGone {
+		// The old record goes on to be served; it counts as checked, so that upstream is
+		// not asked for each request.
+		old.CheckedAt = now
+		c.saveTag(k, old, now)
+		return
+	}
+	r := tagRecord{Tag: catalog.Tag{CheckedAt: now, ChangedAt: now, Gone: true}}
+	c.memory.addTag(k, r)
+	if !known || old.Gone {
+		return // nobody but this memory has ever heard of it
+	}
+	c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) })
+	ctx, cancel := c.keeping()
+	defer cancel()
+	if err := c.store.Untag(ctx, k.repo.String(), k.tag); err != nil {
+		c.fault("remove the link of a tag that is gone upstream", err, "repo", k.repo.String(), "tag", k.tag)
+	}
+}
+
+// saveTag makes a record known: to memory at once, to the layout and the catalog when it says
+// something that they should know after a restart.
+func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
+	moved := r.savedAt.IsZero()
+	if !moved && now.Sub(r.savedAt) < saveEvery {
+		c.memory.addTag(k, r)
+		return
+	}
+	r.savedAt = now
+	c.memory.addTag(k, r)
+	c.work.start(func() {
+		if moved {
+			ctx, cancel := c.keeping()
+			defer cancel()
+			if err := c.store.Tag(ctx, k.repo.String(), k.tag, r.Digest); err != nil {
+				c.fault("write the link of a tag", err, "repo", k.repo.String(), "tag", k.tag)
+			}
+		}
+		c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) })
+	})
+}
+
+func gone(repo registry.Repo, tag string) error {
+	return &registry.Fault{Code: registry.ManifestUnknown, Message: "upstream has no " + repo.String() + ":" + tag}
+}
