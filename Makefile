@@ -1,0 +1,33 @@
+# What people do with the code. CI runs `make test`.
+
+# Which benchmarks: Peers compares with nginx and the distribution registry, process by process.
+BENCH ?= Peers
+BENCHTIME ?= 1x
+# How long each fuzz target gets.
+FUZZTIME ?= 30s
+
+.PHONY: build test lint fuzz bench
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o roadstead ./cmd/roadstead
+
+# Installs what the tests need, then runs every check there is.
+test:
+	@bash .ci/check
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	staticcheck ./...
+
+# Go fuzzes one target of one package at a time.
+fuzz:
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench:
+	go test -run '^$$' -bench '^Benchmark$(BENCH)' -benchtime $(BENCHTIME) -timeout 60m ./cmd/roadstead
