@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxHeader is the most that a request's header may be, in bytes (FAULTS D4). Tokens with
+// many scopes are the largest honest thing in it and stay below 16 KiB.
+const maxHeader = 64 << 10
+
+// maxStreams is how many requests an HTTP/2 connection may have running (FAULTS D3). A client
+// pulls a few layers at once; a proxy in front pools for many clients.
+const maxStreams = 250
+
+// farewell is how long requests that were cut off by the end of a drain have to return.
+const farewell = 5 * time.Second
+
+// Serve answers what arrives at l until ctx ends, with TLS if t is not nil, and closes l. It
+// may be called for several listeners at once.
+//
+// Then it drains: nothing new is accepted, idle connections are closed, and running requests
+// have Config.Drain to finish. It returns nil if they all did, else how many were cut off; or
+// what ended it before its time.
+func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error {
+	// The requests outlive ctx, by the time of the drain.
+	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(errStopping)
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: s.config.HeaderTimeout,
+		IdleTimeout:       s.config.IdleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		BaseContext:       func(net.Listener) context.Context { return running },
+		ErrorLog:          log.New(complaints{s.config.Log}, "", 0),
+		// There is no WriteTimeout: see conn, and response.inTime for HTTP/2.
+
+		DisableGeneralOptionsHandler: true,
+	}
+	l = &listener{Listener: l, server: s, closed: make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() {
+		if t == nil {
+			ended <- srv.Serve(l)
+			return
+		}
+		srv.TLSConfig = t.Clone() // net/http adds to it
+		ended <- srv.ServeTLS(l, "", "")
+	}()
+
+	select {
+	case err := <-ended:
+		srv.Close()
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	// ctx has ended, and draining is what comes after it, for Config.Drain at most.
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
+	defer cancel()
+	err := srv.Shutdown(patience)
+	<-ended
+	if err == nil {
+		return nil
+	}
+	n := s.counters.inFlight.Load()
+	stop(errStopping)
+	srv.Close()
+	s.settle()
+	return fmt.Errorf("drain %s: %d requests cut off after %s", l.Addr(), n, s.config.Drain)
+}
+
+// settle waits for the requests that were cut off. Their contexts have ended and their
+// connections are closed, so it does not take long, unless a registry ignores both.
+func (s *Server) settle() {
+	for end := time.Now().Add(farewell); s.counters.inFlight.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// listener accepts as many connections as there are slots for and watches each.
+type listener struct {
+	net.Listener
+	server *Server
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Accept waits for a slot and a connection.
+func (l *listener) Accept() (net.Conn, error) {
+	s := l.server
+	select {
+	case s.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		<-s.slots
+		return nil, err
+	}
+	s.counters.connections.Add(1)
+	return watch(nc, s.config.Stall, func() {
+		s.counters.connections.Add(-1)
+		<-s.slots
+	}), nil
+}
+
+// Close closes the listener and ends a waiting Accept.
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// complaints is where net/http says what no request can be blamed for. Scanners make it
+// complain of handshakes all day; that it cannot accept is for the operator.
+type complaints struct{ log *slog.Logger }
+
+// Write logs one complaint.
+func (c complaints) Write(p []byte) (int, error) {
+	level, line := slog.LevelWarn, strings.TrimSpace(string(p))
+	if strings.HasPrefix(line, "http: TLS handshake error") {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, "connection", "err", printable(line, 4000))
+	return len(p), nil
+}

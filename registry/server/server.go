@@ -1,0 +1,256 @@
+// Package server answers the OCI distribution API 1.1 over any registry.
+//
+// What lives here: which paths there are, what a request means, how content, lists and errors
+// look on the wire, and how connections are accepted, watched and let go. It does not know
+// what is behind the [registry.Reader] it is given, nor which projects there are.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"roadstead/registry"
+)
+
+// Config is what a server is made of. Only Registry must be set.
+type Config struct {
+	// Registry answers, by full names. If it has one of these methods, it is used:
+	//
+	//	StatBlob(ctx, Repo, Digest) (Descriptor, error)          // HEAD of a blob without opening it
+	//	Repositories(ctx, after string, n int) ([]string, error) // GET /v2/_catalog, which is not there without it
+	//
+	// If the reader of a blob that is no *os.File has this one, it is used to have the kernel
+	// send what is there of it already (see the interface sectioned for what it promises):
+	//
+	//	Section(most int64) (*os.File, int64, error)
+	Registry registry.Reader
+
+	// Route says which repository is meant by a name, the ns parameter that came with it and
+	// the Host header. Nil: the first component is the project.
+	Route func(host, ns, name string) (registry.Repo, error)
+
+	// Known reports whether a project of that name exists. Nil: none does.
+	Known func(project string) bool
+
+	// Other answers what is no path of the registry API. Nil: 404 in JSON.
+	Other http.Handler
+
+	// Log gets one line for each request at its end. Nil: no log.
+	Log *slog.Logger
+
+	// Connections is how many may be open at once; more wait to be accepted.
+	// Zero: 10,000, which is 400 MB if each of them is a stalled stream.
+	Connections int
+
+	// Stall is how long a client may take no byte of what is being sent to it before its
+	// connection is dropped. There is no limit for the whole. Zero: 60 s.
+	Stall time.Duration
+
+	// HeaderTimeout bounds reading a request: its header, and as long again its body, which
+	// is ignored. Zero: 10 s.
+	HeaderTimeout time.Duration
+
+	// IdleTimeout bounds the wait for the next request of a connection. Zero: 120 s.
+	IdleTimeout time.Duration
+
+	// Drain bounds how long running requests may take when Serve is told to end.
+	// Zero: 60 s.
+	Drain time.Duration
+}
+
+// Server is an http.Handler. Its zero value is of no use; see New.
+type Server struct {
+	config       Config
+	mux          *chi.Mux
+	stat         func(context.Context, registry.Repo, registry.Digest) (registry.Descriptor, error) // or nil
+	repositories func(ctx context.Context, after string, n int) ([]string, error)                   // or nil
+	slots        chan struct{}                                                                      // one for each open connection
+	buffers      sync.Pool                                                                          // of *[bufferSize]byte
+	counters     counters
+}
+
+// New returns a server. It starts nothing.
+func New(c Config) *Server {
+	if c.Route == nil {
+		c.Route = func(_, _, name string) (registry.Repo, error) { return registry.SplitRepo(name), nil }
+	}
+	if c.Known == nil {
+		c.Known = func(string) bool { return false }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Connections <= 0 {
+		c.Connections = 10_000
+	}
+	c.Stall = orDefault(c.Stall, 60*time.Second)
+	c.HeaderTimeout = orDefault(c.HeaderTimeout, 10*time.Second)
+	c.IdleTimeout = orDefault(c.IdleTimeout, 120*time.Second)
+	c.Drain = orDefault(c.Drain, 60*time.Second)
+
+	s := &Server{config: c, slots: make(chan struct{}, c.Connections)}
+	s.buffers.New = func() any { return new([bufferSize]byte) }
+	if r, ok := c.Registry.(interface {
+		StatBlob(context.Context, registry.Repo, registry.Digest) (registry.Descriptor, error)
+	}); ok {
+		s.stat = r.StatBlob
+	}
+	if r, ok := c.Registry.(interface {
+		Repositories(ctx context.Context, after string, n int) ([]string, error)
+	}); ok {
+		s.repositories = r.Repositories
+	}
+
+	// chi matches "/v2/*" with the path as it came, whatever is in it; so does "/*", where
+	// projects may have a root of their own. It never redirects.
+	s.mux = chi.NewRouter()
+	s.mux.HandleFunc("/v2", s.serve)
+	s.mux.HandleFunc("/v2/*", s.serve)
+	s.mux.HandleFunc("/*", s.serve)
+	s.mux.NotFound(s.serve)
+	s.mux.MethodNotAllowed(s.serve)
+	return s
+}
+
+func orDefault(d, zero time.Duration) time.Duration {
+	if d == 0 {
+		return zero
+	}
+	return d
+}
+
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// serve answers one request and accounts for it.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	s.counters.inFlight.Add(1)
+	defer s.counters.inFlight.Add(-1)
+
+	t, err := parse(r.URL.Path, r.URL.RawPath, s.config.Known)
+	if t.kind == other && s.config.Other != nil {
+		s.config.Other.ServeHTTP(w, r)
+		return
+	}
+	res := &response{
+		w: w, server: s, target: t,
+		head:  r.Method == http.MethodHead,
+		http1: r.ProtoMajor == 1,
+		plain: r.ProtoMajor == 1 && r.TLS == nil,
+	}
+	defer s.finish(res, r, start)
+	s.spare(res, r)
+	if err == nil {
+		err = s.answer(res, r)
+	}
+	res.err = err
+}
+
+// spare sees to it that the body of a request, which nobody reads here, costs little.
+func (s *Server) spare(res *response, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody || !res.http1 {
+		return // HTTP/2 does not take more than a window of it
+	}
+	// net/http reads what is left of a body, at most 256 KiB, to get to the next request. It
+	// lifts the deadline itself at the end of the body. An error here means a connection that
+	// knows no deadlines, and then there is none.
+	_ = http.NewResponseController(res.w).SetReadDeadline(time.Now().Add(s.config.HeaderTimeout))
+	if len(r.TransferEncoding) > 0 {
+		// Content-Length beside Transfer-Encoding is how requests are smuggled; net/http drops
+		// the former without a trace, and RFC 9112, section 6.1 wants the connection closed.
+		res.close = true
+	}
+}
+
+// answer does what a request asks for.
+func (s *Server) answer(res *response, r *http.Request) error {
+	header := res.Header()
+	header["Docker-Distribution-Api-Version"] = apiVersion
+	if res.close {
+		header["Connection"] = closing
+	}
+	if len(r.URL.RawQuery) > maxQuery {
+		return invalid(uriTooLong, "the query is too long")
+	}
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	write := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodDelete
+	t := &res.target
+	switch {
+	case t.kind == nothing, t.kind == other:
+		return invalid(registry.NameUnknown, "there is nothing at this path: the paths of the registry API are /v2/<name>/{manifests,blobs,tags,referrers}/…")
+	case !read && !(write && belongs(t.kind)):
+		return invalid(registry.Unsupported, "the method is not allowed here")
+	case t.kind == ping:
+		return s.ping(res)
+	case t.kind == catalog:
+		return s.catalog(res, r)
+	}
+
+	ns, _ := param(r.URL.RawQuery, "ns")
+	repo, err := s.config.Route(r.Host, ns, t.name)
+	if err != nil {
+		return err
+	}
+	if repo.Name == "" {
+		return invalid(registry.NameUnknown, "the name is that of a project: name a repository in it")
+	}
+	res.repo = repo
+
+	// Whether the caller may do this in repo is decided here and nowhere below: before the
+	// registry is asked and before conditions and ranges are looked at, so that neither tells
+	// what is there (FAULTS C17). All of it may be read as long as the server is anonymous.
+
+	if write || t.kind == upload {
+		// A hosted project is a registry that can be written to as well; its half of the API
+		// branches off here, asked for by its own interface beside registry.Reader.
+		return invalid(registry.Denied, "project "+repo.Project+" is a proxy cache: it cannot be pushed to or deleted from")
+	}
+	// The trace is for the registry only: a context of r itself would copy r.
+	ctx := registry.WithTrace(r.Context(), &res.trace)
+	switch t.kind {
+	case manifest:
+		return s.manifest(ctx, res, r)
+	case blob:
+		return s.blob(ctx, res, r)
+	case tags:
+		return s.tags(ctx, res, r)
+	default:
+		return s.referrers(ctx, res, r)
+	}
+}
+
+// belongs reports whether k is about a repository.
+func belongs(k kind) bool {
+	switch k {
+	case manifest, blob, upload, tags, referrers:
+		return true
+	}
+	return false
+}
+
+// ping says that this is a registry. It is also where a client learns that it must
+// authenticate: as soon as one repository is not for everybody, a ping without credentials
+// has to be an Unauthorized with a challenge, since with an open ping docker, podman and
+// crane never ask for a token at all (RKE2 §3.4).
+func (s *Server) ping(res *response) error {
+	return res.json("application/json", pong)
+}
+
+// pong is the answer to a ping.
+var pong = []byte("{}")
+
+// Header values that never change. net/http reads the slices and does not keep them.
+var (
+	apiVersion = []string{"registry/2.0"}
+	closing    = []string{"close"}
+	nosniff    = []string{"nosniff"}
+	sandbox    = []string{"sandbox"}
+	stale      = []string{`110 - "Response is Stale"`}
+	filtered   = []string{"artifactType"}
+)
