@@ -1,0 +1,277 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"roadstead/cache"
+	"roadstead/registry"
+	"roadstead/registry/server"
+	"roadstead/registry/upstream"
+)
+
+var lastLimit = time.UnixMilli(1_777_636_800_500)
+
+// busy are figures in which no two are equal, so that none can stand for another.
+func busy() Config {
+	return Config{
+		Cache: func() cache.Stats {
+			return cache.Stats{
+				Projects: map[string]cache.ProjectStats{
+					"docker.io": {Hits: 11, Misses: 12, Joins: 13, Stale: 14, Denied: 15, Corrupt: 16, BytesUpstream: 1700},
+					"quay.io":   {Hits: 21, BytesUpstream: 300},
+				},
+				Flights: 31, MemoryBytes: 32, StoredBytes: 33, StoredCount: 34, MaxSize: 35,
+				EvictedBytes: 36, EvictedCount: 37, PassThrough: 38, Dropped: 39, Faults: 40,
+			}
+		},
+		Server: func() server.Stats {
+			return server.Stats{
+				Requests: map[server.Series]int64{{Kind: "blob", Class: "2xx"}: 51, {Kind: "manifest", Class: "4xx"}: 52},
+				Bytes:    5300, InFlight: 54, Connections: 55, Panics: 56, Stalled: 57,
+			}
+		},
+		Upstreams: func() map[string]upstream.Stats {
+			return map[string]upstream.Stats{
+				"docker.io": {
+					Requests: map[string]int64{"2xx": 61, "429": 62, "none": 63},
+					Tokens:   64, Retries: 65, Resumes: 66, Bytes: 67,
+					Latency: upstream.Histogram{
+						Bounds: []time.Duration{10 * time.Millisecond, time.Second},
+						Counts: []int64{3, 2, 1},
+						Sum:    2500 * time.Millisecond,
+					},
+					Limit: upstream.RateLimit{Limit: 100, Remaining: 70, At: lastLimit},
+					Endpoints: []upstream.EndpointStats{
+						{Host: "registry-1.docker.io"},
+						{Host: "mirror.example:5000", Down: true, QuietUntil: time.Now().Add(time.Hour)},
+						{Host: "mirror.example:5000"}, // another path of it
+						{Host: "quiet.example", QuietUntil: time.Now().Add(-time.Hour)},
+					},
+				},
+				"quay.io": {},
+			}
+		},
+		Version: "1.2.3",
+	}
+}
+
+func scrape(t testing.TB, handler http.Handler) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("GET /metrics = %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func TestMetrics(t *testing.T) {
+	text := scrape(t, New(busy()))
+	lines := strings.Split(text, "\n")
+	for _, want := range strings.Split(strings.TrimSpace(`
+roadstead_cache_answers_total{outcome="hit",project="docker.io"} 11
+roadstead_cache_answers_total{outcome="miss",project="docker.io"} 12
+roadstead_cache_answers_total{outcome="join",project="docker.io"} 13
+roadstead_cache_answers_total{outcome="stale",project="docker.io"} 14
+roadstead_cache_answers_total{outcome="hit",project="quay.io"} 21
+roadstead_cache_denied_total{project="docker.io"} 15
+roadstead_cache_corrupt_total{project="docker.io"} 16
+roadstead_cache_received_bytes_total{project="docker.io"} 1700
+roadstead_cache_received_bytes_total{project="quay.io"} 300
+roadstead_cache_saved_bytes 3300
+roadstead_cache_flights 31
+roadstead_cache_memory_bytes 32
+roadstead_cache_stored_bytes 33
+roadstead_cache_stored_digests 34
+roadstead_cache_max_bytes 35
+roadstead_cache_evicted_bytes_total 36
+roadstead_cache_evictions_total 37
+roadstead_cache_pass_through_total 38
+roadstead_cache_dropped_writes_total 39
+roadstead_cache_faults_total 40
+roadstead_server_requests_total{class="2xx",kind="blob"} 51
+roadstead_server_requests_total{class="4xx",kind="manifest"} 52
+roadstead_server_sent_bytes_total 5300
+roadstead_server_requests_in_flight 54
+roadstead_server_connections 55
+roadstead_server_panics_total 56
+roadstead_server_stalled_total 57
+roadstead_upstream_requests_total{class="2xx",project="docker.io"} 61
+roadstead_upstream_requests_total{class="429",project="docker.io"} 62
+roadstead_upstream_requests_total{class="none",project="docker.io"} 63
+roadstead_upstream_token_requests_total{project="docker.io"} 64
+roadstead_upstream_retries_total{project="docker.io"} 65
+roadstead_upstream_resumes_total{project="docker.io"} 66
+roadstead_upstream_received_bytes_total{project="docker.io"} 67
+roadstead_upstream_request_duration_seconds_bucket{project="docker.io",le="0.01"} 3
+roadstead_upstream_request_duration_seconds_bucket{project="docker.io",le="1"} 5
+roadstead_upstream_request_duration_seconds_bucket{project="docker.io",le="+Inf"} 6
+roadstead_upstream_request_duration_seconds_sum{project="docker.io"} 2.5
+roadstead_upstream_request_duration_seconds_count{project="docker.io"} 6
+roadstead_upstream_rate_limit{project="docker.io"} 100
+roadstead_upstream_rate_limit_remaining{project="docker.io"} 70
+roadstead_upstream_rate_limit_timestamp_seconds{project="docker.io"} 1.7776368005e+09
+roadstead_upstream_endpoint_up{endpoint="registry-1.docker.io",project="docker.io"} 1
+roadstead_upstream_endpoint_up{endpoint="mirror.example:5000",project="docker.io"} 0
+roadstead_upstream_endpoint_throttled{endpoint="mirror.example:5000",project="docker.io"} 1
+roadstead_upstream_endpoint_throttled{endpoint="quiet.example",project="docker.io"} 0
+`), "\n") {
+		if !slices.Contains(lines, want) {
+			t.Errorf("not in /metrics: %s", want)
+		}
+	}
+	for _, absent := range []string{
+		`roadstead_upstream_rate_limit{project="quay.io"}`, // it never told one
+		`promhttp_metric_handler_errors_total{cause="gathering"} 1`,
+	} {
+		if strings.Contains(text, absent) {
+			t.Errorf("in /metrics: %s", absent)
+		}
+	}
+	for _, prefix := range []string{`roadstead_build_info{goversion="go`, "go_goroutines ", "process_resident_memory_bytes "} {
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, prefix) }) {
+			t.Errorf("no line of /metrics begins with %s", prefix)
+		}
+	}
+}
+
+func TestMetricsWithoutFigures(t *testing.T) {
+	text := scrape(t, New(Config{}))
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "roadstead_") && !strings.HasPrefix(line, "roadstead_build_info") {
+			t.Errorf("a figure out of nothing: %s", line)
+		}
+	}
+	noMark := New(Config{Cache: func() cache.Stats { return cache.Stats{StoredBytes: 1} }})
+	if text := scrape(t, noMark); strings.Contains(text, "cache_max_bytes") {
+		t.Error("a high-water mark that is not set is in /metrics")
+	}
+}
+
+// TestMetricsLint has Prometheus' own parser and linter read the text, and its pedantic registry
+// compare what is collected with what is described.
+func TestMetricsLint(t *testing.T) {
+	problems, err := promlint.New(strings.NewReader(scrape(t, New(busy())))).Lint()
+	if err != nil {
+		t.Errorf("the text cannot be parsed: %v", err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	pedantic := prometheus.NewPedanticRegistry()
+	pedantic.MustRegister(figures{busy()})
+	families, err := pedantic.Gather()
+	if err != nil {
+		t.Errorf("Gather: %v", err)
+	}
+	if len(families) != len(all) {
+		t.Errorf("%d families are collected and %d described", len(families), len(all))
+	}
+}
+
+func TestMetricsOddLabel(t *testing.T) {
+	c := busy()
+	c.Version = "\xff"
+	text := scrape(t, New(c))
+	if !strings.Contains(text, "roadstead_cache_flights 31") {
+		t.Error("a label that cannot be rendered took the other figures with it")
+	}
+	if again := scrape(t, New(c)); strings.Contains(again, "roadstead_build_info{") {
+		t.Error("a label that is not UTF-8 was rendered")
+	}
+}
+
+// nothing is a registry that has nothing.
+type nothing struct{}
+
+func (nothing) Resolve(context.Context, registry.Repo, string) (registry.Descriptor, error) {
+	return registry.Descriptor{}, registry.ManifestUnknown
+}
+func (nothing) Manifest(context.Context, registry.Repo, registry.Digest) (registry.Manifest, error) {
+	return registry.Manifest{}, registry.ManifestUnknown
+}
+func (nothing) Blob(context.Context, registry.Repo, registry.Digest) (registry.Blob, error) {
+	return registry.Blob{}, registry.BlobUnknown
+}
+func (nothing) Tags(context.Context, registry.Repo, string, int) ([]string, error) {
+	return nil, registry.NameUnknown
+}
+func (nothing) Referrers(context.Context, registry.Repo, registry.Digest, string) ([]registry.Descriptor, error) {
+	return nil, nil
+}
+
+// TestNoClientMakesASeries sends a real server 10^5 requests of random method, path and user agent
+// (FAULTS C13).
+func TestNoClientMakesASeries(t *testing.T) {
+	s := server.New(server.Config{
+		Registry: nothing{},
+		Route: func(_, _, name string) (registry.Repo, error) {
+			return registry.SplitRepo("docker.io/" + name), registry.CheckName(name)
+		},
+		Known: func(project string) bool { return project == "docker.io" },
+		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	c := busy()
+	c.Server = s.Stats
+	handler := New(c)
+	before := series(scrape(t, handler))
+
+	random := rand.New(rand.NewPCG(3, 5))
+	word := func() string {
+		return []string{"v2", "manifests", "blobs", "tags", "list", "referrers", "uploads", "_catalog", "..", "%00", "library",
+			fmt.Sprint("name", random.IntN(1e6)), "sha256:" + strings.Repeat(fmt.Sprintf("%x", random.IntN(16)), 64)}[random.IntN(13)]
+	}
+	const requests = 100_000
+	for range requests {
+		method := []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", fmt.Sprint("M", random.IntN(1000))}[random.IntN(8)]
+		path := "/v2"
+		for range random.IntN(7) {
+			path += "/" + word()
+		}
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("User-Agent", fmt.Sprint("agent/", random.IntN(1e6)))
+		r.Host = word() + ".example"
+		s.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	var counted int64
+	for _, n := range s.Stats().Requests {
+		counted += n
+	}
+	if counted != requests {
+		t.Errorf("the server counted %d requests of %d", counted, requests)
+	}
+	after := series(scrape(t, handler))
+	for name := range after {
+		if !before[name] {
+			t.Errorf("a client made the series %s", name)
+		}
+	}
+	if len(before) < 100 {
+		t.Errorf("only %d series before the first request", len(before))
+	}
+}
+
+// series are the names and labels in a scrape. Those that the Go runtime and the scrape itself
+// have of their own are left out: a client has no part in them.
+func series(text string) map[string]bool {
+	all := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "roadstead_") {
+			all[line[:strings.LastIndexByte(line, ' ')]] = true
+		}
+	}
+	return all
+}
