@@ -1,0 +1,313 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// Adopt is the command of that name.
+type Adopt struct {
+	settings
+	Dir string `arg:"" optional:"" placeholder:"DIR" help:"The directory that holds \"docker/registry/v2\". Default: storage.directory of the configuration."`
+}
+
+// Help is the long help.
+func (a *Adopt) Help() string {
+	return `Builds the catalog from what lies in the directory of a distribution registry, of Harbor's registry, or of roadstead itself after its catalog was lost. Nothing is copied, moved or removed: the stock registry can go on using the directory afterwards.
+
+What a registry has collected over the years is taken as it is. A tag that points to nothing, a layer that is missing or a manifest that cannot be read is reported as a line on stdout and left out; what a project needs of it comes from upstream when it is asked for. It can be run again at any time, and must not run beside "serve".
+
+The first component of each repository's name is its project. Those that the configuration does not have are adopted too, and served as soon as it has them.`
+}
+
+// Run adopts a directory.
+func (a *Adopt) Run(std streams) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	if a.Dir != "" {
+		cfg.Storage.Directory = a.Dir
+	}
+	dir, err := filepath.Abs(cfg.Storage.Directory)
+	if err != nil {
+		return err
+	}
+	cfg.Storage.Directory = dir
+	if err := checkLayout(dir); err != nil {
+		return err
+	}
+	if !exists(dir, layoutFolder) {
+		return fmt.Errorf("there is no %s in %s, so there is nothing to adopt; name the directory that \"docker\" is in", layoutFolder, dir)
+	}
+	data, err := lockData(ctx, cfg.Storage)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+
+	found, err := adopt(ctx, data, std)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(std.out, found)
+	known := map[string]bool{}
+	for _, p := range cfg.Projects {
+		known[p.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(found.projects)) {
+		if !known[name] {
+			fmt.Fprintf(std.out, "project %s (%d repositories) is not in the configuration and is not served: add it to projects, or move its folder in %s below the folder of one that is and adopt again\n",
+				name, found.projects[name], repositories)
+		}
+	}
+	if a.Dir != "" {
+		fmt.Fprintf(std.out, "serve it with: roadstead serve --data %s\n", a.Dir)
+	}
+	return nil
+}
+
+// adopted is what an adoption found.
+type adopted struct {
+	projects                             map[string]int // repositories of each
+	repositories, manifests, blobs, tags int
+	bytes                                int64 // of the blobs and manifests, each once
+	problems                             int
+	orphans                              int // content that no repository has
+	orphanBytes                          int64
+}
+
+func (a adopted) String() string {
+	s := fmt.Sprintf("adopted %d repositories with %d tags, %d manifests and %d blobs, %s in all; %d problems",
+		a.repositories, a.tags, a.manifests, a.blobs, bytesText(a.bytes), a.problems)
+	if a.orphans > 0 {
+		s += fmt.Sprintf("\n%d pieces of content (%s) belong to no repository and cannot be pulled; the stock registry's \"garbage-collect\" removes such", a.orphans, bytesText(a.orphanBytes))
+	}
+	return s
+}
+
+// adopt fills the catalog of a directory from its content.
+func adopt(ctx context.Context, data *Data, std streams) (adopted, error) {
+	a := adoption{data: data, content: map[registry.Digest]piece{}, found: adopted{projects: map[string]int{}}}
+	look := newProgress(std, "looking for content", 0, countText)
+	err := data.Store.Contents(ctx, func(d registry.Digest, size int64) error {
+		a.content[d] = piece{size: size}
+		look.Add(1)
+		return nil
+	})
+	look.End()
+	if ctx.Err() != nil {
+		return adopted{}, ctx.Err()
+	}
+	a.progress = newProgress(std, "adopting", int64(len(a.content)), countText)
+	if err != nil {
+		// What could not be seen counts as missing. Nothing is removed for that, and the next
+		// run finds it.
+		a.problem("blobs", "%v", err)
+	}
+	err = data.Store.Repositories(ctx, func(r storage.Repository) error { return a.repository(ctx, r) })
+	if err == nil {
+		err = a.flush(ctx)
+	}
+	a.progress.End()
+	if err != nil {
+		return adopted{}, fmt.Errorf("adopt: %w; what was done so far stays, run it again", err)
+	}
+	for _, p := range a.content {
+		if !p.adopted {
+			a.found.orphans++
+			a.found.orphanBytes += p.size
+		}
+	}
+	return a.found, nil
+}
+
+// adoption is one run. Its memory grows with the number of pieces of content, some hundred
+// bytes for each: the alternative is a question to the file system for every link.
+type adoption struct {
+	data     *Data
+	progress *progress
+	content  map[registry.Digest]piece
+	writes   []func(*catalog.Tx) error
+	found    adopted
+}
+
+// piece is one file of content.
+type piece struct {
+	size    int64
+	adopted bool // by some repository
+}
+
+// adoptBatch is how many rows share a transaction: enough that the cost of one is nothing,
+// few enough that an interrupted run has done most of its work.
+const adoptBatch = 2000
+
+func (a *adoption) later(ctx context.Context, write func(*catalog.Tx) error) error {
+	a.writes = append(a.writes, write)
+	if len(a.writes) < adoptBatch {
+		return nil
+	}
+	return a.flush(ctx)
+}
+
+func (a *adoption) flush(ctx context.Context) error {
+	err := a.data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+		for _, write := range a.writes {
+			if err := write(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	a.writes = a.writes[:0]
+	return err
+}
+
+func (a *adoption) problem(repo string, format string, args ...any) {
+	a.found.problems++
+	a.progress.Found("%s: %s", cmp.Or(repo, "repositories"), fmt.Sprintf(format, args...))
+}
+
+// has notes that a repository has a digest, and says how large its content is. ok is false
+// when there is none.
+func (a *adoption) has(d registry.Digest) (size int64, ok bool) {
+	p, ok := a.content[d]
+	if ok && !p.adopted {
+		p.adopted = true
+		a.content[d] = p
+		a.found.bytes += p.size
+		a.progress.Add(1)
+	}
+	return p.size, ok
+}
+
+// repository adopts one repository: manifests before tags, which point to them, and the
+// layers that manifests refer to before those that are only linked.
+func (a *adoption) repository(ctx context.Context, r storage.Repository) error {
+	for _, problem := range r.Problems {
+		a.problem(r.Name, "%s", problem)
+	}
+	if len(r.Manifests)+len(r.Layers)+len(r.Tags) == 0 {
+		return nil
+	}
+	repo := registry.SplitRepo(r.Name)
+	if err := checkNames(repo); err != nil {
+		a.problem(r.Name, "%v; it is left out", err)
+		return nil
+	}
+	a.found.projects[repo.Project]++
+	a.found.repositories++
+
+	manifests := map[registry.Digest]registry.Manifest{}
+	blobs := map[registry.Digest]bool{}
+	for _, d := range r.Manifests {
+		m, refs, err := a.manifest(ctx, d)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			a.problem(r.Name, "manifest %s: %v", d, err)
+			continue
+		}
+		manifests[d] = m
+		a.found.manifests++
+		if err := a.later(ctx, func(tx *catalog.Tx) error { return tx.AddManifest(repo, m, refs) }); err != nil {
+			return err
+		}
+		for _, layer := range refs.Blobs() {
+			if err := a.blob(ctx, repo, layer.Digest, layer.Size, blobs); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range r.Layers {
+		if _, isManifest := manifests[d]; isManifest {
+			continue
+		}
+		if err := a.blob(ctx, repo, d, -1, blobs); err != nil {
+			return err
+		}
+	}
+	return a.tags(ctx, repo, r.Tags, manifests)
+}
+
+func checkNames(repo registry.Repo) error {
+	if repo.Name == "" {
+		return errors.New("it is not below a project")
+	}
+	return errors.Join(registry.CheckProject(repo.Project), registry.CheckName(repo.String()))
+}
+
+// manifest reads a manifest that a repository links.
+func (a *adoption) manifest(ctx context.Context, d registry.Digest) (registry.Manifest, registry.References, error) {
+	if _, ok := a.has(d); !ok {
+		return registry.Manifest{}, registry.References{}, errors.New("its content is missing")
+	}
+	body, err := a.data.Store.Read(ctx, d, registry.MaxManifest)
+	if err != nil {
+		return registry.Manifest{}, registry.References{}, err
+	}
+	return registry.ParseManifest("", d, body)
+}
+
+// blob adopts a blob of a repository, once. A size that is known and not that of the file
+// means that the file is damaged.
+func (a *adoption) blob(ctx context.Context, repo registry.Repo, d registry.Digest, want int64, seen map[registry.Digest]bool) error {
+	if seen[d] {
+		return nil
+	}
+	seen[d] = true
+	size, ok := a.has(d)
+	switch {
+	case !ok:
+		a.problem(repo.String(), "blob %s, which a manifest refers to, is not stored", d)
+		return nil
+	case want >= 0 && size != want:
+		a.problem(repo.String(), "blob %s: it has %d bytes and should have %d", d, size, want)
+		return nil
+	}
+	a.found.blobs++
+	return a.later(ctx, func(tx *catalog.Tx) error { return tx.AddBlob(repo, d, size) })
+}
+
+// tags adopts the tags of a repository that point to one of its manifests. They count as never
+// checked: upstream is asked before the first answer, as long as it can be.
+func (a *adoption) tags(ctx context.Context, repo registry.Repo, tags map[string]registry.Digest, manifests map[registry.Digest]registry.Manifest) error {
+	for _, tag := range slices.Sorted(maps.Keys(tags)) {
+		m, ok := manifests[tags[tag]]
+		if !ok {
+			a.problem(repo.String(), "tag %s points to %s, which is not there or cannot be read", tag, tags[tag])
+			continue
+		}
+		a.found.tags++
+		known, err := a.data.Catalog.Tag(ctx, repo, tag)
+		if err == nil && known.Digest == m.Digest {
+			continue // what is known of its age is worth keeping
+		}
+		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+			return err
+		}
+		now := time.Now()
+		err = a.later(ctx, func(tx *catalog.Tx) error {
+			return tx.PutTag(repo, tag, catalog.Tag{Descriptor: m.Descriptor, ChangedAt: now})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is the whole configuration, checked: every value in it can be used as it is. It is
+// made by [parseConfig] and never changed afterwards.
+type Config struct {
+	File string // where it was read; "" when there is no file and all of this is the default
+
+	Listen string // the registry's address, "host:port"
+	Admin  string // the address of metrics and health; "" is off
+	TLS    TLS    // the zero value is plain HTTP
+
+	Storage Storage
+	Memory  int64         // bytes of manifests kept in memory
+	Drain   time.Duration // how long streams may take to end after SIGTERM
+	Log     Log
+
+	DefaultProject string            // what names without a project belong to; "" for none
+	Hosts          map[string]string // Host header, in lower case and without :443 → project
+	Projects       []Project         // in the order of their names
+}
+
+// TLS names the files of the server's certificate.
+type TLS struct{ Certificate, Key string }
+
+// Storage says where content lives and how much of it.
+type Storage struct {
+	Directory string
+	MaxSize   int64 // bytes; zero: only the floor bounds it
+	MaxShare  int   // percent of the filesystem, instead of MaxSize; zero: none
+	Floor     int64 // bytes left free; zero: the storage room decides
+}
+
+// Log says what is written to stderr.
+type Log struct {
+	Level slog.Level
+	JSON  bool
+}
+
+// Project is one upstream under the name that clients use.
+type Project struct {
+	Name   string
+	Remote Remote
+	Hub    bool     // names of one component are below library/
+	Names  []string // values of ?ns= that mean this project; the first one is what it is called upstream
+
+	// A tag is served for TTL without a question, "unknown" is remembered for Negative, and
+	// a tag that upstream cannot be asked for is served for StaleFor (zero: without end).
+	TTL, Negative, StaleFor time.Duration
+
+	Keep             time.Duration // evicted only this long after the last use
+	Allow, Deny, Pin []string      // globs "repo" or "repo:tag"
+	KeepGone         bool          // a tag that upstream no longer has is still served
+	DenyWithUpstream bool          // upstream's denial holds for what is cached too
+}
+
+// Remote is the part of a project that its connection to upstream depends on. What a
+// connection reads once and for all from a file is held as well, so that two values differ
+// when the file has changed.
+type Remote struct {
+	Endpoints []string
+	Prefix    string
+
+	Username         string
+	Password         Secret
+	CredentialHelper string
+	AuthHosts        []string
+
+	CAFile            string // "": the system's
+	CA                string // what is in it
+	ClientCertificate string // file; it and its key are read for each connection
+	ClientKey         string // file
+
+	Insecure     bool
+	AllowPrivate bool
+	Proxy        Secret // URL, "direct", or "" for the environment's; a URL may hold a password
+}
+
+// Secret is text that no log line, error or summary shows.
+type Secret string
+
+// String hides the secret. Conversion to string is the only way to it.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(secret)"
+}
+
+// GoString hides it from %#v too.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue hides it from slog's JSON, which does not ask String.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// defaults is the configuration of an empty file.
+func defaults() Config {
+	return Config{
+		Listen: ":5000",
+		// Metrics and health name every project and how much it is used: they are for this
+		// machine until somebody decides otherwise.
+		Admin:          "127.0.0.1:5001",
+		Storage:        Storage{Directory: "data"},
+		Memory:         64 << 20,
+		Drain:          time.Minute,
+		DefaultProject: "docker.io",
+	}
+}
+
+// newProject is a project of which only the name is known.
+func newProject(name string) Project {
+	return Project{
+		Name: name,
+		// A minute is short enough that a moved tag is seen by the next rollout, and long
+		// enough that a hundred nodes starting one image ask upstream once.
+		TTL:      time.Minute,
+		Negative: 10 * time.Second, // FAULTS U5: a tag just pushed must not stay unknown
+		Keep:     7 * 24 * time.Hour,
+	}
+}
+
+// builtin are the projects that are there without a configuration: the registries that the
+// images of a Kubernetes cluster come from, each under its own name.
+var builtin = []struct {
+	name      string
+	hub       bool
+	endpoints []string
+}{
+	{"docker.io", true, []string{"https://registry-1.docker.io"}},
+	{"gcr.io", false, []string{"https://gcr.io"}},
+	{"ghcr.io", false, []string{"https://ghcr.io"}},
+	// Frozen since 2023; what was still missing there was only ever pushed to its successor.
+	{"k8s.gcr.io", false, []string{"https://k8s.gcr.io", "https://registry.k8s.io"}},
+	{"mcr.microsoft.com", false, []string{"https://mcr.microsoft.com"}},
+	{"nvcr.io", false, []string{"https://nvcr.io"}},
+	{"public.ecr.aws", false, []string{"https://public.ecr.aws"}},
+	{"quay.io", false, []string{"https://quay.io"}},
+	{"registry.k8s.io", false, []string{"https://registry.k8s.io"}},
+}
+
+func builtinProject(name string) (Project, bool) {
+	for _, b := range builtin {
+		if b.name == name {
+			p := newProject(name)
+			p.Hub, p.Remote.Endpoints = b.hub, b.endpoints
+			return p, true
+		}
+	}
+	return Project{}, false
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"roadstead/cache"
+	"roadstead/registry"
+	"roadstead/registry/server"
+	"roadstead/rewrite"
+)
+
+// House is every room of a running server, stacked: requests come in at the server, are routed
+// by the table, answered by the cache, and what that lacks comes from the upstreams.
+type House struct {
+	log   *slog.Logger
+	level *slog.LevelVar
+	load  func() (Config, error) // reads the configuration again
+	cfg   Config                 // the one in force; only Run's goroutine looks at it
+
+	listener      net.Listener
+	adminListener net.Listener // nil: off
+	certificate   *Certificate // nil: plain HTTP
+
+	data      *Data
+	upstreams upstreams
+	cache     *cache.Cache
+	table     atomic.Pointer[rewrite.Table]
+	server    *server.Server
+	admin     http.Handler
+
+	draining atomic.Bool // no new requests are answered
+}
+
+// errAtOnce ends Run without waiting for anything.
+var errAtOnce = errors.New("stopped at once, by a second signal")
+
+// openHouse opens everything and starts nothing. What it does takes the same time however
+// much is cached.
+func openHouse(ctx context.Context, cfg Config, log *slog.Logger) (_ *House, err error) {
+	h := &House{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			h.Close()
+		}
+	}()
+	if cfg.TLS.Certificate != "" {
+		h.certificate = &Certificate{log: log}
+		if err := h.certificate.Reload(cfg.TLS); err != nil {
+			return nil, err
+		}
+	}
+	if h.listener, err = listen("listen", cfg.Listen); err != nil {
+		return nil, err
+	}
+	if cfg.Admin != "" {
+		if h.adminListener, err = listen("admin", cfg.Admin); err != nil {
+			return nil, err
+		}
+	}
+	if h.data, err = openData(ctx, cfg.Storage); err != nil {
+		return nil, err
+	}
+	if h.cache, err = newCache(cfg, h.data, &h.upstreams, log); err != nil {
+		return nil, err
+	}
+	table, err := newTable(cfg)
+	if err != nil {
+		return nil, err
+	}
+	h.table.Store(table)
+	h.server = server.New(server.Config{
+		Registry: h.cache,
+		Route:    h.route,
+		Known:    func(project string) bool { return h.table.Load().Known(project) },
+		Log:      log,
+		Drain:    max(cfg.Drain, time.Nanosecond), // zero would be the server's own default
+	})
+	h.admin = h.newAdmin()
+	return h, nil
+}
+
+// Close closes what openHouse has opened. Run must have ended.
+func (h *House) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{h.listener, h.adminListener} {
+		if l != nil {
+			l.Close() // Run has closed it, unless there was none
+		}
+	}
+	h.upstreams.Close()
+	if h.data != nil {
+		errs = append(errs, h.data.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// newCache stacks a cache on the upstreams of a configuration.
+func newCache(cfg Config, data *Data, u *upstreams, log *slog.Logger) (*cache.Cache, error) {
+	next, err := u.connect(cfg.Projects)
+	if err != nil {
+		return nil, err
+	}
+	maxSize := cfg.Storage.MaxSize
+	if share := int64(cfg.Storage.MaxShare); share > 0 {
+		_, total, err := data.Store.Free()
+		if err != nil {
+			return nil, fmt.Errorf("how large the filesystem of %s is: %w; write max_size in bytes instead of a share", cfg.Storage.Directory, err)
+		}
+		maxSize = total / 100 * share
+	}
+	c, err := cache.New(cache.Config{
+		Store: data.Store, Catalog: data.Catalog, Projects: next.cached(cfg.Projects),
+		Memory: cfg.Memory, MaxSize: maxSize, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	u.replace(next)
+	return c, nil
+}
+
+func newTable(cfg Config) (*rewrite.Table, error) {
+	var projects []rewrite.Project
+	for _, p := range cfg.Projects {
+		projects = append(projects, rewrite.Project{Name: p.Name, Hub: p.Hub, Hosts: p.Names})
+	}
+	return rewrite.NewTable(projects, cfg.Hosts, cfg.DefaultProject)
+}
+
+// Run serves until it is told to stop or a part of it cannot go on. What is served from ends
+// after what serves: first the requests, then metrics and health and the cache, with all that
+// is still on its way in.
+func (h *House) Run(hangups, stops <-chan os.Signal) error {
+	serving, stopServing := context.WithCancel(context.Background())
+	defer stopServing()
+	behind, stopBehind := context.WithCancel(context.Background())
+	defer stopBehind()
+
+	var running parts
+	running.start("registry", func() error { return h.server.Serve(serving, h.listener, h.tlsConfig()) })
+	running.start("cache", func() error { return h.cache.Run(behind) })
+	if h.adminListener != nil {
+		running.start("admin", func() error { return serveAdmin(behind, h.adminListener, h.admin) })
+	}
+	h.announce()
+
+	refresh := time.NewTicker(refreshEvery)
+	defer refresh.Stop()
+	var failure error
+	for running.count > 0 {
+		select {
+		case <-hangups:
+			h.reload()
+		case <-refresh.C:
+			if h.certificate != nil {
+				h.certificate.Refresh()
+			}
+		case s := <-stops:
+			if h.draining.Swap(true) {
+				return errAtOnce
+			}
+			h.log.Info("stopping", "signal", s.String(), "drain", h.cfg.Drain, "requests", h.server.Stats().InFlight)
+			stopServing()
+		case end := <-running.ended:
+			running.count--
+			if end.err != nil {
+				failure = errors.Join(failure, fmt.Errorf("%s: %w", end.part, end.err))
+			}
+			// Whichever ended first, by order or not, no new request gets an answer.
+			h.draining.Store(true)
+			stopServing()
+			if end.part == "registry" {
+				stopBehind()
+			}
+		}
+	}
+	h.log.Info("stopped")
+	return failure
+}
+
+// parts are the goroutines of Run.
+type parts struct {
+	count int
+	ended chan end
+}
+
+type end struct {
+	part string
+	err  error
+}
+
+func (p *parts) start(part string, run func() error) {
+	if p.ended == nil {
+		p.ended = make(chan end)
+	}
+	p.count++
+	go func() { p.ended <- end{part, run()} }()
+}
+
+func (h *House) tlsConfig() *tls.Config {
+	if h.certificate == nil {
+		return nil
+	}
+	return h.certificate.Config()
+}
+
+// announce is the first line that an operator looks for.
+func (h *House) announce() {
+	admin := "off"
+	if h.adminListener != nil {
+		admin = h.adminListener.Addr().String()
+	}
+	h.log.Info("serving", "version", thisBuild().Version,
+		"listen", h.listener.Addr().String(), "tls", h.certificate != nil, "admin", admin,
+		"projects", len(h.cfg.Projects), "data", h.cfg.Storage.Directory,
+		"configuration", cmp.Or(h.cfg.File, "built-in"))
+}
+
+// route asks the table that is in force now.
+func (h *House) route(host, ns, name string) (registry.Repo, error) {
+	return h.table.Load().Route(host, ns, name)
+}

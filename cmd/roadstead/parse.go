@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// places are where the configuration is looked for when no --config is given.
+var places = []string{"roadstead.yaml", "/etc/roadstead/roadstead.yaml"}
+
+// loadConfig reads the configuration file, or the first of places that exists, or, when there
+// is none, returns the defaults. The error is about the file as a whole, the faults are about
+// what is in it; with either of them the configuration is of no use.
+func loadConfig(path string) (Config, []Fault, error) {
+	for _, place := range places {
+		if path != "" {
+			break
+		}
+		if _, err := os.Stat(place); err == nil {
+			path = place
+		}
+	}
+	if path == "" {
+		c, faults := parseConfig("", nil, os.LookupEnv)
+		return c, faults, nil
+	}
+	b, err := readSmall(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, nil, fmt.Errorf("no configuration file at %s: name another with --config, or leave --config out to look for %s", path, strings.Join(places, " and "))
+	}
+	if err != nil {
+		return Config{}, nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	c, faults := parseConfig(path, b, os.LookupEnv)
+	return c, faults, nil
+}
+
+// parseConfig reads the text of a configuration file. It returns every fault there is, in the
+// order of the file. path is for messages and for what relative paths start from; env is
+// os.LookupEnv.
+func parseConfig(path string, text []byte, env func(string) (string, bool)) (Config, []Fault) {
+	doc := &document{file: path, dir: filepath.Dir(path), env: env, lines: map[string]int{}}
+	f := file{Config: defaults(), builtin: true, projects: map[string]Project{}}
+	f.File = path
+	root, fault := parseYAML(path, text)
+	if fault != nil {
+		return Config{}, []Fault{*fault}
+	}
+	v := value{doc: doc, node: root}
+	readMapping(v, fileFields, &f)
+	f.finish(v)
+	return f.Config, doc.sorted()
+}
+
+// file is a configuration while it is being read.
+type file struct {
+	Config
+	builtin  bool
+	projects map[string]Project
+	below    []value // the values of "projects", read when it is known what they merge over
+}
+
+var fileFields = []field[file]{
+	{"listen", func(v value, f *file) { v.setAddress(&f.Listen) }},
+	{"admin", func(v value, f *file) {
+		if v.node.Kind == yaml.ScalarNode && v.node.Value == "" && !isNull(v.node) {
+			f.Admin = ""
+			return
+		}
+		v.setAddress(&f.Admin)
+	}},
+	{"tls", func(v value, f *file) { readMapping(v, tlsFields, &f.TLS) }},
+	{"storage", func(v value, f *file) { readMapping(v, storageFields, &f.Storage) }},
+	{"memory", func(v value, f *file) { v.setSize(&f.Memory) }},
+	{"drain", func(v value, f *file) { v.setDuration(&f.Drain) }},
+	{"log", func(v value, f *file) { readMapping(v, logFields, &f.Log) }},
+	{"default_project", func(v value, f *file) { v.setText(&f.DefaultProject) }},
+	{"hosts", readHosts},
+	{"builtin_projects", func(v value, f *file) { v.setBool(&f.builtin) }},
+	{"projects", func(v value, f *file) { f.below = append(f.below, v) }},
+}
+
+var tlsFields = []field[TLS]{
+	{"certificate", func(v value, t *TLS) { v.setPath(&t.Certificate) }},
+	{"key", func(v value, t *TLS) { v.setPath(&t.Key) }},
+}
+
+var storageFields = []field[Storage]{
+	{"directory", func(v value, s *Storage) { v.setPath(&s.Directory) }},
+	{"max_size", func(v value, s *Storage) { v.setMaxSize(s) }},
+	{"floor", func(v value, s *Storage) { v.setSize(&s.Floor) }},
+}
+
+var logFields = []field[Log]{
+	{"level", func(v value, l *Log) {
+		text, ok := v.text()
+		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+		level, known := levels[text]
+		if ok && !known {
+			v.fault(fmt.Sprintf("%q is not a level", clip(text)), suggest(text, []string{"debug", "info", "warn", "error"}))
+			return
+		}
+		l.Level = level
+	}},
+	{"format", func(v value, l *Log) {
+		text, ok := v.text()
+		if ok && text != "text" && text != "json" {
+			v.fault(fmt.Sprintf("%q is not a format", clip(text)), "write text or json")
+			return
+		}
+		l.JSON = text == "json"
+	}},
+}
+
+func (v value) setPath(path *string) {
+	text, ok := v.text()
+	if ok && text == "" {
+		v.fault("the path is empty", "write one, or remove the line")
+		return
+	}
+	if ok {
+		*path = v.doc.path(text)
+	}
+}
+
+func readHosts(v value, f *file) {
+	f.Hosts = map[string]string{}
+	v.pairs(func(name string, line int, child value) {
+		folded := foldHost(name)
+		switch _, twice := f.Hosts[folded]; {
+		case !host.MatchString(folded):
+			v.doc.fault(line, fmt.Sprintf("%q is not a host", clip(name)), `write the name that clients use, such as "quay.mirror.example"`)
+			return
+		case twice:
+			v.doc.fault(line, fmt.Sprintf("%q is the same as %q above", clip(name), folded), "remove one of them")
+			return
+		}
+		if project, ok := child.text(); ok {
+			f.Hosts[folded] = project
+			v.doc.lines["/hosts/"+folded] = line
+		}
+	})
+}
+
+// finish merges the projects and looks at what parts of the file say of each other.
+func (f *file) finish(v value) {
+	if f.builtin {
+		for _, b := range builtin {
+			p, _ := builtinProject(b.name)
+			p.Names = []string{p.Name}
+			f.projects[p.Name] = p
+		}
+	}
+	for _, below := range f.below {
+		readProjects(below, f.projects)
+	}
+	names := slices.Sorted(maps.Keys(f.projects))
+	for _, name := range names {
+		f.Projects = append(f.Projects, f.projects[name])
+	}
+	if len(names) == 0 {
+		v.doc.fault(max(v.at("builtin_projects"), 1), "there are no projects", "write at least one below projects:, or builtin_projects: true")
+	}
+	f.checkNames(v)
+	f.checkReferences(v, names)
+	f.checkCertificate(v)
+	if f.Admin != "" && f.Admin == f.Listen && !strings.HasSuffix(f.Admin, ":0") {
+		v.doc.fault(cmp.Or(v.at("admin"), v.at("listen")), fmt.Sprintf("admin: %s is what listen says too", f.Admin), `write another port, or "" for no metrics and health`)
+	}
+}
+
+// checkReferences looks for projects that are named and not there.
+func (f *file) checkReferences(v value, names []string) {
+	if !slices.Contains(names, f.DefaultProject) && f.DefaultProject != "" {
+		if line := v.at("default_project"); line > 0 {
+			v.doc.fault(line, fmt.Sprintf("default_project: there is no project %q", clip(f.DefaultProject)), suggest(f.DefaultProject, names))
+		}
+		f.DefaultProject = "" // the default of the default is for whoever has Docker Hub
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Hosts)) {
+		if project := f.Hosts[name]; !slices.Contains(names, project) {
+			v.doc.fault(v.doc.lines["/hosts/"+name], fmt.Sprintf("%s: there is no project %q", name, clip(project)), suggest(project, names))
+		}
+	}
+}
+
+// checkNames looks for two projects that the same ?ns= would mean.
+func (f *file) checkNames(v value) {
+	owner := map[string]string{}
+	for _, p := range f.Projects {
+		for _, name := range p.Names {
+			name = sameName(name)
+			other, taken := owner[name]
+			owner[name] = p.Name
+			if !taken || other == p.Name {
+				continue
+			}
+			// One of the two is in the file, or they would be built-in and differ.
+			line := 0
+			for _, project := range []string{p.Name, other} {
+				at := "/projects/" + project
+				line = cmp.Or(line, v.doc.lines[at+"/names"], v.doc.lines[at])
+			}
+			v.doc.fault(line, fmt.Sprintf("names: %q means both %s and %s", name, other, p.Name), "write other names for one of them")
+		}
+	}
+}
+
+// sameName folds the spellings of one host in ?ns=.
+func sameName(name string) string {
+	switch name = foldHost(name); name {
+	case "index.docker.io", "registry-1.docker.io":
+		return "docker.io"
+	}
+	return name
+}
+
+func foldHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ":443") }
+
+func (f *file) checkCertificate(v value) {
+	t, line := f.TLS, v.at("tls")
+	switch {
+	case t.Certificate == "" && t.Key == "":
+		return
+	case t.Key == "":
+		v.doc.fault(line, "tls: there is no key", "write key beside certificate")
+	case t.Certificate == "":
+		v.doc.fault(line, "tls: there is no certificate", "write certificate beside key")
+	default:
+		if _, err := readCertificate(t); err != nil {
+			v.doc.fault(line, fmt.Sprintf("tls: %v", err), "name the PEM files of a certificate and of its own key that this user can read")
+		}
+	}
+}
+
+// parseYAML returns the mapping at the top of the text.
+func parseYAML(path string, text []byte) (*yaml.Node, *Fault) {
+	empty := &yaml.Node{Kind: yaml.MappingNode}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, second yaml.Node
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 1 && isNull(doc.Content[0]) {
+		return empty, nil
+	}
+	if err != nil {
+		return nil, syntaxFault(path, err)
+	}
+	switch err := dec.Decode(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return nil, syntaxFault(path, err)
+	default:
+		return nil, &Fault{path, second.Line, "a second document begins here", "remove the line with --- and what follows it, or merge the two"}
+	}
+	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil, &Fault{path, max(doc.Line, 1), "it is not a mapping", `write "key: value" lines, such as "listen: :5000"`}
+	}
+	return doc.Content[0], nil
+}
+
+// yamlError matches the text of the parser's errors. It has no type for them.
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+func syntaxFault(path string, err error) *Fault {
+	f := &Fault{File: path, What: err.Error(), Instead: "look at the indentation, the colons and the quotes of that line and the one before"}
+	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+		f.Line, _ = strconv.Atoi(m[1])
+		f.What = "it is not YAML: " + m[2]
+	}
+	return f
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// parse reads text as "roadstead.yaml" of an empty folder.
+func parse(t *testing.T, text string, env ...string) (Config, []Fault) {
+	t.Helper()
+	return parseConfig("roadstead.yaml", []byte(text), environment(env))
+}
+
+// environment makes an os.LookupEnv of "NAME=value" pairs.
+func environment(pairs []string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for _, pair := range pairs {
+			if got, value, _ := strings.Cut(pair, "="); got == name {
+				return value, true
+			}
+		}
+		return "", false
+	}
+}
+
+func good(t *testing.T, text string, env ...string) Config {
+	t.Helper()
+	c, faults := parse(t, text, env...)
+	for _, f := range faults {
+		t.Error(f)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return c
+}
+
+func project(t *testing.T, c Config, name string) Project {
+	t.Helper()
+	for _, p := range c.Projects {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("no project %q in %d projects", name, len(c.Projects))
+	return Project{}
+}
+
+func TestEverythingHasADefault(t *testing.T) {
+	for name, text := range map[string]string{"empty file": "", "only a comment": "# nothing\n", "nothing below a key": "projects:\nstorage:\n"} {
+		t.Run(name, func(t *testing.T) {
+			c := good(t, text)
+			if c.Listen != ":5000" || c.Admin != "127.0.0.1:5001" || c.Memory != 64<<20 || c.Drain != time.Minute || c.DefaultProject != "docker.io" {
+				t.Errorf("got %+v", c)
+			}
+			var names []string
+			for _, p := range c.Projects {
+				names = append(names, p.Name)
+			}
+			want := "docker.io gcr.io ghcr.io k8s.gcr.io mcr.microsoft.com nvcr.io public.ecr.aws quay.io registry.k8s.io"
+			if got := strings.Join(names, " "); got != want {
+				t.Errorf("projects\ngot  %s\nwant %s", got, want)
+			}
+			hub := project(t, c, "docker.io")
+			if !hub.Hub || hub.TTL != time.Minute || hub.Negative != 10*time.Second || hub.Keep != 168*time.Hour || hub.StaleFor != 0 {
+				t.Errorf("docker.io is %+v", hub)
+			}
+			if got := project(t, c, "k8s.gcr.io").Remote.Endpoints; !reflect.DeepEqual(got, []string{"https://k8s.gcr.io", "https://registry.k8s.io"}) {
+				t.Errorf("k8s.gcr.io goes to %q", got)
+			}
+		})
+	}
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate(t, dir)
+	text := `
+listen: "127.0.0.1:6000"
+admin: ""
+tls: { certificate: ` + cert + `, key: ` + key + ` }
+storage: { directory: /srv/roadstead, max_size: 80%, floor: 5GB }
+memory: 128MiB
+drain: 90s
+log: { level: debug, format: json }
+default_project: ""
+hosts: { "Quay.Mirror.Example:8443": quay.io }
+builtin_projects: false
+projects:
+  quay.io:
+    endpoints: [ "https://QUAY.io", "http://10.0.0.1:5000/v2/", "https://h/a/b/", "https://h/a/v2" ]
+    hub: true
+    names: [ Quay.io, "quay.io:8443" ]
+    prefix: team/images
+    username: u
+    password: ${PASSWORD}
+    ca_file: ` + cert + `
+    client_certificate: ` + cert + `
+    client_key: ` + key + `
+    insecure: true
+    allow_private: true
+    auth_hosts: auth.example
+    proxy: socks5://p:secret@127.0.0.1:1080
+    ttl: 0s
+    negative_ttl: 0
+    stale_for: 1d12h
+    keep: 2w
+    allow: [ "library/**", "rancher/*:v1.*" ]
+    deny: [ ]
+    pin: [ "library/busybox:1.*" ]
+    keep_gone: true
+    deny_with_upstream: true
+`
+	text = strings.Replace(text, "2w", "14d", 1)
+	c := good(t, text, "PASSWORD=pa$${ss")
+	pem, _ := os.ReadFile(cert)
+	want := Config{
+		File: "roadstead.yaml", Listen: "127.0.0.1:6000", TLS: TLS{cert, key},
+		Storage: Storage{Directory: "/srv/roadstead", MaxShare: 80, Floor: 5e9},
+		Memory:  128 << 20, Drain: 90 * time.Second,
+		Log:   Log{Level: slog.LevelDebug, JSON: true},
+		Hosts: map[string]string{"quay.mirror.example:8443": "quay.io"},
+		Projects: []Project{{
+			Name: "quay.io", Hub: true, Names: []string{"quay.io", "quay.io:8443"},
+			Remote: Remote{
+				Endpoints: []string{"https://quay.io", "http://10.0.0.1:5000", "https://h/a/b", "https://h/a"}, Prefix: "team/images",
+				Username: "u", Password: "pa$${ss", AuthHosts: []string{"auth.example"},
+				CAFile: cert, CA: string(pem), ClientCertificate: cert, ClientKey: key,
+				Insecure: true, AllowPrivate: true, Proxy: "socks5://p:secret@127.0.0.1:1080",
+			},
+			StaleFor: 36 * time.Hour, Keep: 14 * 24 * time.Hour,
+			Allow: []string{"library/**", "rancher/*:v1.*"}, Deny: []string{}, Pin: []string{"library/busybox:1.*"},
+			KeepGone: true, DenyWithUpstream: true,
+		}},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestAProjectMergesOverTheBuiltInOne(t *testing.T) {
+	c := good(t, `
+projects:
+  docker.io:
+    ttl: 5m
+  quay.io:
+  registry.example.com:
+    keep: 1h
+  mirror:
+    endpoints: [ https://mirror.example.com ]
+`)
+	hub := project(t, c, "docker.io")
+	if !hub.Hub || hub.TTL != 5*time.Minute || hub.Keep != 168*time.Hour || hub.Remote.Endpoints[0] != "https://registry-1.docker.io" {
+		t.Errorf("docker.io is %+v", hub)
+	}
+	if len(c.Projects) != 11 {
+		t.Errorf("%d projects, want the 9 built-in ones and 2 more", len(c.Projects))
+	}
+	own := project(t, c, "registry.example.com")
+	if own.Remote.Endpoints[0] != "https://registry.example.com" || own.Names[0] != "registry.example.com" {
+		t.Errorf("a project named after its host is %+v", own)
+	}
+}
+
+func TestWithoutBuiltInProjectsNothingIsAddedButUpstreamsAreKnown(t *testing.T) {
+	c := good(t, "builtin_projects: false\nprojects: { docker.io: { ttl: 2m } }\n")
+	if len(c.Projects) != 1 || !c.Projects[0].Hub || c.DefaultProject != "docker.io" {
+		t.Errorf("got %+v", c)
+	}
+	c = good(t, "builtin_projects: false\nprojects: { quay.io: }\n")
+	if c.DefaultProject != "" {
+		t.Errorf("default project is %q, which is not there", c.DefaultProject)
+	}
+}
+
+func TestTheEnvironmentExpandsInEveryValue(t *testing.T) {
+	env := []string{"PORT=7000", "EMPTY=", "TTL=3m", "HOST=quay.io", "TRUE=true", "HOSTILE=${PORT}"}
+	c := good(t, `
+listen: ":${PORT}"
+admin: 127.0.0.1:${ADMIN_PORT:-7001}
+storage: { max_size: "${SIZE:-1GiB}" }
+log: { level: "${EMPTY:-warn}" }
+projects:
+  quay.io:
+    endpoints: [ "https://${HOST}" ]
+    username: ${HOSTILE}
+    password: a$${PORT}b$c
+    ttl: ${TTL}
+    keep_gone: ${TRUE}
+    allow: [ "${ORG:-library}/**" ]
+`, env...)
+	p := project(t, c, "quay.io")
+	for what, pair := range map[string][2]any{
+		"listen":                       {c.Listen, ":7000"},
+		"admin":                        {c.Admin, "127.0.0.1:7001"},
+		"max_size":                     {c.Storage.MaxSize, int64(1 << 30)},
+		"level":                        {c.Log.Level, slog.LevelWarn},
+		"username, not expanded twice": {p.Remote.Username, "${PORT}"},
+		"password":                     {string(p.Remote.Password), "a${PORT}b$c"},
+		"ttl":                          {p.TTL, 3 * time.Minute},
+		"keep_gone":                    {p.KeepGone, true},
+		"allow":                        {p.Allow[0], "library/**"},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: got %v, want %v", what, pair[0], pair[1])
+		}
+	}
+}
+
+func TestRelativePathsStartFromTheFileAndSecretsComeFromFiles(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "secret"), "s3cret\n")
+	text := "storage: { directory: ./content }\nprojects: { quay.io: { username: u, password_file: secret } }\n"
+	c, faults := parseConfig(filepath.Join(dir, "roadstead.yaml"), []byte(text), environment(nil))
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	if got := string(project(t, c, "quay.io").Remote.Password); got != "s3cret" {
+		t.Errorf("password is %q", got)
+	}
+	if want := filepath.Join(dir, "content"); c.Storage.Directory != want {
+		t.Errorf("directory is %s, want %s", c.Storage.Directory, want)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"roadstead/registry"
+)
+
+// projectFields are the keys of one project. What a project has already, from the built-in
+// one of its name, stays as long as its key is not given.
+var projectFields = []field[Project]{
+	{"endpoints", func(v value, p *Project) {
+		p.Remote.Endpoints = nil
+		for _, item := range v.list() {
+			if endpoint, ok := item.endpointURL(); ok {
+				p.Remote.Endpoints = append(p.Remote.Endpoints, endpoint)
+			}
+		}
+		if len(v.node.Content) == 0 && v.node.Value == "" {
+			v.fault("the list is empty", `write at least one URL, such as "https://quay.io"`)
+		}
+	}},
+	{"hub", func(v value, p *Project) { v.setBool(&p.Hub) }},
+	{"names", func(v value, p *Project) {
+		p.Names = nil
+		for _, item := range v.list() {
+			if name, ok := item.hostText(); ok {
+				p.Names = append(p.Names, name)
+			}
+		}
+	}},
+	{"prefix", readPrefix},
+	{"username", func(v value, p *Project) { v.setText(&p.Remote.Username) }},
+	{"password", func(v value, p *Project) { v.setSecret(&p.Remote.Password) }},
+	{"password_file", func(v value, p *Project) {
+		var path string
+		b := v.setFile(&path)
+		if b == nil {
+			return
+		}
+		p.Remote.Password = Secret(bytes.TrimRight(b, "\r\n"))
+		if p.Remote.Password == "" {
+			v.fault("the file is empty", "put the password into it")
+		}
+	}},
+	{"credential_helper", readHelper},
+	{"auth_hosts", func(v value, p *Project) {
+		p.Remote.AuthHosts = nil
+		for _, item := range v.list() {
+			if name, ok := item.hostText(); ok {
+				p.Remote.AuthHosts = append(p.Remote.AuthHosts, name)
+			}
+		}
+	}},
+	{"ca_file", func(v value, p *Project) {
+		b := v.setFile(&p.Remote.CAFile)
+		if b != nil && !x509.NewCertPool().AppendCertsFromPEM(b) {
+			v.fault("no certificate is in the file", `name a PEM file with "BEGIN CERTIFICATE" in it`)
+		}
+		p.Remote.CA = string(b)
+	}},
+	{"client_certificate", func(v value, p *Project) { v.setPath(&p.Remote.ClientCertificate) }},
+	{"client_key", func(v value, p *Project) { v.setPath(&p.Remote.ClientKey) }},
+	{"insecure", func(v value, p *Project) { v.setBool(&p.Remote.Insecure) }},
+	{"allow_private", func(v value, p *Project) { v.setBool(&p.Remote.AllowPrivate) }},
+	{"proxy", func(v value, p *Project) { v.setProxy(&p.Remote.Proxy) }},
+	{"ttl", func(v value, p *Project) { v.setDuration(&p.TTL) }},
+	{"negative_ttl", func(v value, p *Project) { v.setDuration(&p.Negative) }},
+	{"stale_for", func(v value, p *Project) { v.setDuration(&p.StaleFor) }},
+	{"keep", func(v value, p *Project) { v.setDuration(&p.Keep) }},
+	{"allow", func(v value, p *Project) { v.setGlobs(p.Name, &p.Allow) }},
+	{"deny", func(v value, p *Project) { v.setGlobs(p.Name, &p.Deny) }},
+	{"pin", func(v value, p *Project) { v.setGlobs(p.Name, &p.Pin) }},
+	{"keep_gone", func(v value, p *Project) { v.setBool(&p.KeepGone) }},
+	{"deny_with_upstream", func(v value, p *Project) { v.setBool(&p.DenyWithUpstream) }},
+}
+
+func readPrefix(v value, p *Project) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	if text != "" && registry.CheckName(text) != nil {
+		v.fault(fmt.Sprintf("%q is not the beginning of a repository's name", clip(text)), `write lower-case components without a slash at the ends, such as "team/images"`)
+		return
+	}
+	p.Remote.Prefix = text
+}
+
+func readHelper(v value, p *Project) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	if strings.ContainsAny(text, "/ ") || text == "" {
+		v.fault(fmt.Sprintf("%q is not the name of a credential helper", clip(text)), `write what follows "docker-credential-", such as ecr-login`)
+		return
+	}
+	p.Remote.CredentialHelper = strings.TrimPrefix(text, "docker-credential-")
+}
+
+// setFile reads the path of a file and what is in it. The content is nil after a fault.
+func (v value) setFile(path *string) []byte {
+	*path = ""
+	v.setPath(path)
+	if *path == "" {
+		return nil
+	}
+	b, err := readSmall(*path)
+	if err != nil {
+		v.fault(fmt.Sprintf("the file cannot be read: %v", err), "name a file that this user can read; relative paths start from the folder of the configuration file")
+		return nil
+	}
+	return b
+}
+
+// readSmall reads a file that should not be large: a password, a certificate, a configuration.
+func readSmall(path string) ([]byte, error) {
+	const most = 1 << 20
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > most {
+		return nil, fmt.Errorf("%s is larger than %s", path, bytesText(most))
+	}
+	return b, nil
+}
+
+// readProjects merges the projects of the file over those that are there already.
+func readProjects(v value, projects map[string]Project) {
+	v.pairs(func(name string, line int, child value) {
+		if registry.CheckProject(name) != nil {
+			instead := "write lower-case letters and digits joined by single '.', '_' or '-', such as quay.io"
+			if lower := strings.ToLower(name); registry.CheckProject(lower) == nil {
+				instead = fmt.Sprintf("write %s", lower)
+			}
+			v.doc.fault(line, fmt.Sprintf("%q is not the name of a project", clip(name)), instead)
+			return
+		}
+		if name == "v2" {
+			v.doc.fault(line, `"v2" cannot be the name of a project, it begins every request's path`, "choose another name")
+			return
+		}
+		p, known := projects[name]
+		if !known {
+			p = newProject(name)
+			if b, ok := builtinProject(name); ok {
+				p = b // with builtin_projects: false its upstream is still known
+			}
+		}
+		readMapping(child, projectFields, &p)
+		projects[name] = p
+		checkProject(child, line, &p)
+		projects[name] = p
+	})
+}
+
+// checkProject looks at what the keys of a project say together.
+func checkProject(v value, line int, p *Project) {
+	remote := &p.Remote
+	if v.at("endpoints") == 0 && len(remote.Endpoints) == 0 {
+		if !strings.Contains(p.Name, ".") {
+			v.doc.fault(line, fmt.Sprintf("project %s has no endpoints", p.Name), `write endpoints: [ "https://…" ] below it`)
+			return
+		}
+		// A registry's own name is where it is, unless something else is said.
+		remote.Endpoints = []string{"https://" + p.Name}
+	}
+	for _, key := range []string{"password", "password_file"} {
+		if v.at(key) > 0 && v.at("username") == 0 {
+			v.doc.fault(v.at(key), key+": there is no username", "write username beside it")
+		}
+	}
+	switch {
+	case v.at("password") > 0 && v.at("password_file") > 0:
+		v.doc.fault(v.at("password"), "password: password_file is there as well", "remove one of them")
+	case v.at("username") > 0 && v.at("password") == 0 && v.at("password_file") == 0:
+		v.doc.fault(v.at("username"), "username: there is no password", "write password or, better, password_file beside it")
+	case v.at("username") > 0 && v.at("credential_helper") > 0:
+		v.doc.fault(v.at("credential_helper"), "credential_helper: username is there as well", "remove one of them")
+	}
+	checkClientCertificate(v, remote)
+	for _, endpoint := range remote.Endpoints {
+		line := max(v.at("endpoints"), line)
+		if !remote.AllowPrivate && private(endpoint) {
+			v.doc.fault(line, fmt.Sprintf("endpoints: %s is on this machine or in a private network", endpoint), "write allow_private: true beside endpoints if that is meant")
+		}
+		if v.at("username") > 0 && !remote.Insecure && strings.HasPrefix(endpoint, "http://") {
+			v.doc.fault(line, fmt.Sprintf("endpoints: username and password would go to %s in clear text", endpoint), "write https://, or insecure: true if that is meant")
+		}
+	}
+	if len(p.Names) == 0 {
+		p.Names = []string{p.Name}
+	}
+	if v.at("auth_hosts") > 0 && v.at("username") == 0 && v.at("credential_helper") == 0 {
+		v.doc.fault(v.at("auth_hosts"), "auth_hosts: there are no credentials that could go there", "write username and password_file, or remove auth_hosts")
+	}
+}
+
+func checkClientCertificate(v value, remote *Remote) {
+	switch {
+	case v.at("client_certificate") > 0 && v.at("client_key") == 0:
+		v.doc.fault(v.at("client_certificate"), "client_certificate: there is no client_key", "write client_key beside it")
+	case v.at("client_key") > 0 && v.at("client_certificate") == 0:
+		v.doc.fault(v.at("client_key"), "client_key: there is no client_certificate", "write client_certificate beside it")
+	case remote.ClientCertificate != "" && remote.ClientKey != "":
+		if _, err := readCertificate(TLS{remote.ClientCertificate, remote.ClientKey}); err != nil {
+			v.doc.fault(v.at("client_certificate"), fmt.Sprintf("client_certificate: %v", err), "name the PEM files of a certificate and of its own key that this user can read")
+		}
+	}
+}

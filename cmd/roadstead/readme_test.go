@@ -1,0 +1,122 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"roadstead/registry/registrytest"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot(t), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Each key that the parser knows is in a table of the README, and nothing else is.
+func TestTheReadmeHasEveryKey(t *testing.T) {
+	want := map[string]bool{}
+	for _, f := range fileFields {
+		want[f.key] = true
+	}
+	nested := func(section string, keys []string) {
+		delete(want, section)
+		for _, key := range keys {
+			want[section+"."+key] = true
+		}
+	}
+	nested("tls", keysOf(tlsFields))
+	nested("storage", keysOf(storageFields))
+	nested("log", keysOf(logFields))
+	for _, key := range keysOf(projectFields) {
+		want[key] = true
+	}
+
+	_, section, _ := strings.Cut(readme(t), "## Configuration")
+	section, _, _ = strings.Cut(section, "\n## ")
+	got := map[string]bool{}
+	for line := range strings.Lines(section) {
+		first, isRow := strings.CutPrefix(line, "| ")
+		if !isRow {
+			continue
+		}
+		first, _, _ = strings.Cut(first, " |")
+		for _, match := range regexp.MustCompile("`([a-z_.]+)`").FindAllStringSubmatch(first, -1) {
+			got[match[1]] = true
+		}
+	}
+	for key := range want {
+		if !got[key] {
+			t.Errorf("%s is not in the README", key)
+		}
+	}
+	for key := range got {
+		if !want[key] {
+			t.Errorf("the README has %s, which is no key", key)
+		}
+	}
+}
+
+func keysOf[T any](fields []field[T]) []string {
+	var keys []string
+	for _, f := range fields {
+		keys = append(keys, f.key)
+	}
+	return keys
+}
+
+// Each complete file in the README passes the checker.
+func TestTheReadmesConfigurationIsGood(t *testing.T) {
+	_, section, _ := strings.Cut(readme(t), "## Configuration")
+	t.Chdir(t.TempDir())
+	write(t, "ca.pem", string(registrytest.NewAuthority(t).PEM()))
+	write(t, "password", "secret\n")
+	checked := 0
+	for _, match := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		text := strings.ReplaceAll(match[1], "/run/secrets/docker-hub", "password")
+		_, faults := parse(t, text)
+		for _, f := range faults {
+			t.Error(f)
+		}
+		checked++
+	}
+	if checked == 0 {
+		t.Error("no configuration found")
+	}
+}
+
+func TestTheReadmeHasEveryMetric(t *testing.T) {
+	up := registrytest.New(t)
+	up.PutImage("app", "v1", []byte("layer"))
+	p := serve(t, configuration(t, map[string]map[string]any{"up.example": proxied(up)}, nil))
+	if status, body := p.get("/v2/up.example/app/manifests/v1"); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	_, metrics := p.get("admin/metrics")
+	text, exported := readme(t), map[string]bool{}
+	for _, match := range regexp.MustCompile(`(?m)^# TYPE (roadstead_\w+)`).FindAllStringSubmatch(metrics, -1) {
+		exported[match[1]] = true
+		if !strings.Contains(text, "`"+match[1]+"`") {
+			t.Errorf("%s is not in the README", match[1])
+		}
+	}
+	if len(exported) < 20 {
+		t.Errorf("only %d metrics are exported:\n%s", len(exported), metrics)
+	}
+}
+
+func TestTheReadmeHasEveryCommand(t *testing.T) {
+	help, _, _ := command("--help")
+	_, list, _ := strings.Cut(help, "Commands:\n")
+	for _, match := range regexp.MustCompile(`(?m)^  ([a-z]+) `).FindAllStringSubmatch(list, -1) {
+		if !strings.Contains(readme(t), "| `roadstead "+match[1]) {
+			t.Errorf("roadstead %s is not in the README", match[1])
+		}
+	}
+}

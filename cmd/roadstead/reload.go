@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+)
+
+// reload puts a changed configuration in force, whole or not at all. Requests under way end
+// under the old one.
+func (h *House) reload() {
+	cfg, err := h.load()
+	if err == nil {
+		err = h.apply(cfg)
+	}
+	if err == nil {
+		return
+	}
+	if faults, ok := errors.AsType[faultsError](err); ok {
+		for _, f := range faults.faults {
+			h.log.Error("fault in the configuration", "fault", f.Error())
+		}
+	}
+	h.log.Error("configuration not reloaded, the old one stays in force", "err", err)
+}
+
+// apply switches to a configuration. What can fail comes before what cannot.
+func (h *House) apply(cfg Config) error {
+	table, err := newTable(cfg)
+	if err != nil {
+		return err
+	}
+	if h.certificate != nil && cfg.TLS.Certificate != "" {
+		if err := h.certificate.Reload(cfg.TLS); err != nil {
+			return err
+		}
+	}
+	next, err := h.upstreams.connect(cfg.Projects)
+	if err != nil {
+		return err
+	}
+	// The cache before the table: no name may lead to a project that the cache does not know.
+	if err := h.cache.SetProjects(next.cached(cfg.Projects)); err != nil {
+		return err
+	}
+	h.table.Store(table)
+	h.upstreams.replace(next)
+	h.level.Set(cfg.Log.Level)
+	waiting := needRestart(h.cfg, cfg)
+	h.cfg = keepUntilRestart(h.cfg, cfg)
+	h.log.Info("configuration reloaded", "projects", len(cfg.Projects))
+	if len(waiting) > 0 {
+		h.log.Warn("some changes take effect at the next start only", "settings", waiting)
+	}
+	return nil
+}
+
+// needRestart names the settings that have changed and that a running server cannot change:
+// they are about what it has opened.
+func needRestart(old, new Config) []string {
+	var names []string
+	for _, setting := range []struct {
+		name    string
+		changed bool
+	}{
+		{"listen", old.Listen != new.Listen},
+		{"admin", old.Admin != new.Admin},
+		{"tls", (old.TLS.Certificate == "") != (new.TLS.Certificate == "")},
+		{"storage", old.Storage != new.Storage},
+		{"memory", old.Memory != new.Memory},
+		{"drain", old.Drain != new.Drain},
+		{"log.format", old.Log.JSON != new.Log.JSON},
+	} {
+		if setting.changed {
+			names = append(names, setting.name)
+		}
+	}
+	return names
+}
+
+// keepUntilRestart is the new configuration with those settings as they still are, so that
+// the next reload compares with what is in force.
+func keepUntilRestart(old, new Config) Config {
+	new.Listen, new.Admin, new.Storage = old.Listen, old.Admin, old.Storage
+	new.Memory, new.Drain, new.Log.JSON = old.Memory, old.Drain, old.Log.JSON
+	if (old.TLS.Certificate == "") != (new.TLS.Certificate == "") {
+		new.TLS = old.TLS
+	}
+	return new
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bufio"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rooms are the packages there are and which of ours each may import. A door that is not here
+// is a wall: whoever needs one adds it, and says in the commit why.
+var rooms = map[string][]string{
+	"registry":              {},
+	"registry/server":       {"registry"},
+	"registry/upstream":     {"registry"},
+	"registry/registrytest": {"registry"},
+	"registry/admin":        {"registry", "registry/server", "registry/upstream", "cache", "storage", "storage/catalog"},
+	"cache":                 {"registry", "storage", "storage/catalog"},
+	"rewrite":               {"registry"},
+	"storage":               {},
+	"storage/catalog":       {"registry"},
+	"cmd/roadstead":         {"registry", "registry/server", "registry/upstream", "registry/admin", "cache", "rewrite", "storage", "storage/catalog"},
+}
+
+// forTests are the rooms that only tests may enter, any test.
+var forTests = []string{"registry/registrytest"}
+
+// words are packages of the standard library that a room must not know, because knowing them
+// would be another room's work: storage never says HTTP, the cache never says request,
+// rewrite does no I/O, and SQL lives in the catalog. Tests are free.
+var words = map[string][]string{
+	"net/http":     {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
+	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
+	"database/sql": {"storage/catalog"},
+	"os":           {"registry/server", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
+	"os/exec":      {"registry/upstream", "registry/registrytest"},
+	"unsafe":       {},
+}
+
+// dependency is a module of somebody else.
+type dependency struct {
+	module string
+	rooms  []string // which of ours may import it; none: only tests
+	tests  bool     // tests of any room may import it too
+	why    string   // how it earned its place
+}
+
+var dependencies = []dependency{
+	{"github.com/alecthomas/kong", []string{"cmd/roadstead"}, false,
+		"The subcommands and their flags are one struct, and their help is written from it."},
+	{"github.com/bmatcuk/doublestar/v4", []string{"cache"}, false,
+		"Allow, deny and pin need '**' across path components, which path.Match does not have."},
+	{"github.com/distribution/distribution/v3", []string{"storage"}, true,
+		"The storage drivers, and with them the layout, that make a directory readable by the stock registry and by Harbor."},
+	{"github.com/distribution/reference", nil, true,
+		"Tests ask the stock registry's own code for repositories, which it names by this type."},
+	{"github.com/go-chi/chi/v5", []string{"registry/server", "registry/admin"}, false,
+		"Its placeholders never match a slash, so /v2/* is one route and a pure function parses the path."},
+	{"github.com/klauspost/compress", nil, true,
+		"Tests make layers in zstd, which have to get through to clients as they are."},
+	{"github.com/opencontainers/go-digest", []string{"registry", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cache", "cmd/roadstead"}, true,
+		"The digest type that everybody in this field passes around."},
+	{"github.com/opencontainers/image-spec", []string{"registry", "registry/upstream", "registry/registrytest", "storage/catalog"}, true,
+		"The descriptor and the media types, in the words of their specification."},
+	{"github.com/pressly/goose/v3", []string{"storage/catalog"}, false,
+		"Numbered migrations of the catalog, for SQLite now and PostgreSQL later."},
+	{"github.com/prometheus/client_golang", []string{"registry/admin"}, true,
+		"The exposition format, escaping and content negotiation of metrics."},
+	{"github.com/vbauerster/mpb/v8", []string{"cmd/roadstead"}, false,
+		"Hours of scrubbing and adopting need a bar that says how many are left."},
+	{"go.yaml.in/yaml/v3", []string{"cmd/roadstead"}, false,
+		"The configuration is YAML, and its nodes know their lines; this is the maintained home of yaml.v3."},
+	{"github.com/hashicorp/golang-lru/v2", []string{"cache"}, false,
+		"The list behind the bounded memory of manifests, whose bound is in bytes."},
+	{"golang.org/x/net", []string{"registry/upstream", "registry/registrytest"}, false,
+		"The public suffix list decides which token service belongs to a registry's own domain."},
+	{"golang.org/x/sys", []string{"storage", "registry/server"}, true,
+		"The directory lock, the free space of a filesystem, and socket options that package syscall lacks."},
+	{"golang.org/x/term", []string{"cmd/roadstead"}, false,
+		"A progress bar is for a terminal only; a log file gets plain lines."},
+	{"modernc.org/sqlite", []string{"storage/catalog"}, false,
+		"An embedded database without cgo, so that the binary stays static."},
+}
+
+// top is what the top of the module holds, apart from dot-files.
+var top = []string{
+	"cmd", "registry", "cache", "rewrite", "storage", "deploy",
+	"go.mod", "go.sum", "docker-compose.yml", "README.md", "LICENSE", "Makefile",
+}
+
+// source is a Go file and what it imports.
+type source struct {
+	room    string // folder below the module
+	file    string
+	test    bool
+	imports []string
+}
+
+func TestEveryRoomKeepsToItsDoors(t *testing.T) {
+	for _, s := range sources(t) {
+		doors, known := rooms[s.room]
+		if !known {
+			t.Errorf("%s: %s is not a room; give it a row in rooms", s.file, s.room)
+			continue
+		}
+		for _, imported := range s.imports {
+			ours, yes := strings.CutPrefix(imported, "roadstead/")
+			switch {
+			case !yes:
+			case ours == s.room: // an external test of its own room
+			case strings.HasPrefix(ours, "cmd/"):
+				t.Errorf("%s imports %s, which nobody may", s.file, ours)
+			case slices.Contains(forTests, ours):
+				if !s.test {
+					t.Errorf("%s imports %s, which is for tests", s.file, ours)
+				}
+			case !slices.Contains(doors, ours):
+				t.Errorf("%s imports %s; %s may import only %q of ours", s.file, ours, s.room, doors)
+			}
+		}
+	}
+}
+
+func TestEveryRoomKeepsToItsWords(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, imported := range s.imports {
+			if who, limited := words[imported]; limited && !s.test && !slices.Contains(who, s.room) {
+				t.Errorf("%s imports %s, which is the word of %q only", s.file, imported, who)
+			}
+		}
+	}
+}
+
+func TestEveryDependencyHasFewImportersAndAReason(t *testing.T) {
+	required := requirements(t)
+	used := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, imported := range s.imports {
+			if first, _, _ := strings.Cut(imported, "/"); first == "roadstead" || !strings.Contains(first, ".") {
+				continue
+			}
+			module := longestPrefix(slices.Collect(maps.Keys(required)), imported)
+			used[module] = true
+			i := slices.IndexFunc(dependencies, func(d dependency) bool { return d.module == module })
+			if i < 0 {
+				t.Errorf("%s imports %s of module %q; give it a row with its reason in dependencies", s.file, imported, module)
+				continue
+			}
+			if d := dependencies[i]; !slices.Contains(d.rooms, s.room) && !(s.test && d.tests) {
+				t.Errorf("%s imports %s, which only %q may", s.file, imported, d.rooms)
+			}
+		}
+	}
+	for module, direct := range required {
+		if direct && !slices.ContainsFunc(dependencies, func(d dependency) bool { return d.module == module }) {
+			t.Errorf("go.mod requires %s, which has no row with its reason in dependencies", module)
+		}
+	}
+	for _, d := range dependencies {
+		if !used[d.module] {
+			t.Errorf("nothing imports %s; remove its row from dependencies", d.module)
+		}
+		if !strings.HasSuffix(d.why, ".") || strings.Count(d.why, " ") < 3 {
+			t.Errorf("%s has no reason: %q", d.module, d.why)
+		}
+	}
+}
+
+func TestTheTopOfTheModule(t *testing.T) {
+	entries, err := os.ReadDir(moduleRoot(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignored := ignored(t)
+	for _, entry := range entries {
+		name := entry.Name()
+		if !strings.HasPrefix(name, ".") && !slices.Contains(top, name) && !slices.Contains(ignored, name) {
+			t.Errorf("%s does not belong at the top of the module", name)
+		}
+	}
+}
+
+// sources reads the imports of every Go file, whatever its build constraints.
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	root, outside := moduleRoot(t), ignored(t)
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		name := entry.Name()
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && file != root && (strings.HasPrefix(name, ".") || name == "testdata"):
+			return filepath.SkipDir
+		case entry.IsDir() && filepath.Dir(file) == root && slices.Contains(outside, name):
+			return filepath.SkipDir
+		case entry.IsDir() && file != root && isModule(file):
+			return filepath.SkipDir
+		case entry.IsDir() || path.Ext(name) != ".go":
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		s := source{room: path.Dir(filepath.ToSlash(relative)), file: relative, test: strings.HasSuffix(name, "_test.go")}
+		// A room for tests is a test, although its files do not say so.
+		s.test = s.test || slices.Contains(forTests, s.room)
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			s.imports = append(s.imports, imported)
+		}
+		all = append(all, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d Go files found in %s", len(all), root)
+	}
+	return all
+}
+
+// isModule says whether a folder is a module of its own, which has its own doors.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
+// requirements reads go.mod: module → whether we import it ourselves.
+func requirements(t *testing.T) map[string]bool {
+	t.Helper()
+	f, err := os.Open(filepath.Join(moduleRoot(t), "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	required := map[string]bool{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		words := strings.Fields(strings.TrimPrefix(lines.Text(), "require "))
+		if len(words) >= 2 && strings.Contains(words[0], ".") && strings.HasPrefix(words[1], "v") {
+			required[words[0]] = !strings.HasSuffix(lines.Text(), "// indirect")
+		}
+	}
+	if len(required) == 0 {
+		t.Fatal("go.mod requires nothing, so this test has not understood it")
+	}
+	return required
+}
+
+// ignored are the names at the top that .gitignore names.
+func ignored(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot(t), ".gitignore"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		if name, atTop := strings.CutPrefix(strings.TrimSpace(line), "/"); atTop {
+			names = append(names, strings.TrimSuffix(name, "/"))
+		}
+	}
+	return names
+}
+
+func longestPrefix(prefixes []string, s string) string {
+	longest := ""
+	for _, p := range prefixes {
+		if (s == p || strings.HasPrefix(s, p+"/")) && len(p) > len(longest) {
+			longest = p
+		}
+	}
+	return longest
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"syscall"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// Scrub is the command of that name.
+type Scrub struct {
+	onDirectory
+}
+
+// Help is the long help.
+func (s *Scrub) Help() string {
+	return `Reads everything that is stored and compares it with its digest. What is damaged is reported as a line on stdout and moved to quarantine/ in the data directory, so that it comes from upstream again when it is next asked for. What cannot be read is reported and left where it is.
+
+It may run beside "serve", and it reads as fast as the disk can: give it a quiet hour. The exit status is 1 when anything was found.`
+}
+
+// Run scrubs a data directory.
+func (s *Scrub) Run(std streams) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	cfg, err := s.load()
+	if err != nil {
+		return err
+	}
+	dir := cfg.Storage.Directory
+	if err := checkLayout(dir); err != nil {
+		return err
+	}
+	if !exists(dir, layoutFolder) {
+		return fmt.Errorf("there is no %s in %s, so there is nothing to scrub; name the directory that \"docker\" is in with --data", layoutFolder, dir)
+	}
+	// A directory that is not ours yet gets no catalog by being looked at.
+	var data *Data
+	if exists(dir, catalogFile) {
+		data, err = shareData(ctx, cfg.Storage)
+	} else {
+		data, err = contentOnly(cfg.Storage)
+	}
+	if err != nil {
+		return err
+	}
+	found, err := scrub(ctx, data, std)
+	if err := errors.Join(err, data.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "%d pieces of content (%s) read: %d damaged, of which %d are in quarantine now, and %d could not be read\n",
+		found.Checked, bytesText(found.Bytes), found.Damaged, found.Quarantined, found.Unreadable)
+	if found.Damaged+found.Unreadable > 0 {
+		return fmt.Errorf("damage was found; look at the disk, and at %s/quarantine before you delete it", dir)
+	}
+	return nil
+}
+
+// scrub reads everything and tells the catalog what has gone.
+func scrub(ctx context.Context, data *Data, std streams) (storage.ScrubReport, error) {
+	p := newProgress(std, "scrubbing", 0, bytesText)
+	var gone []registry.Digest
+	report, err := data.Store.Scrub(ctx, func(e storage.ScrubEvent) {
+		p.SetTotal(e.Total)
+		p.Set(e.Done)
+		switch {
+		case e.Err == nil:
+		case e.Quarantined:
+			gone = append(gone, e.Digest)
+			p.Found("damaged, in quarantine now: %v", e.Err)
+		case e.Digest == "":
+			p.Found("not read: %v", e.Err)
+		default:
+			p.Found("%s: %v", e.Digest, e.Err)
+		}
+	})
+	p.End()
+	if data.Catalog != nil && len(gone) > 0 {
+		// Also after an interruption: what was moved away is away.
+		err = errors.Join(err, forget(context.WithoutCancel(ctx), data, gone))
+	}
+	return report, err
+}
+
+// forget takes content that was moved away out of the catalog, unless a server that is running
+// has healed it meanwhile.
+func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
+	err := data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+		for _, d := range gone {
+			if _, err := data.Store.Stat(ctx, d); !errors.Is(err, storage.ErrNotFound) {
+				continue
+			}
+			if _, err := tx.Forget(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("take what is in quarantine out of the catalog: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Serve is the command of that name.
+type Serve struct {
+	onDirectory
+	Listen string `placeholder:"HOST:PORT" help:"The registry's address, instead of \"listen\" of the configuration (:5000)."`
+	Admin  string `placeholder:"HOST:PORT" help:"The address of metrics and health, instead of \"admin\" of the configuration (127.0.0.1:5001)."`
+}
+
+// Help is the long help.
+func (s *Serve) Help() string {
+	return `Without a configuration it serves plain HTTP on :5000, keeps content in ./data, and proxies the well-known registries. Pull by project:
+
+    docker pull localhost:5000/docker.io/library/busybox
+    docker pull localhost:5000/quay.io/prometheus/prometheus
+
+SIGHUP reads the configuration again: projects, routes, credentials, limits of age, the certificate and the log level change at once, and nothing that is under way is cut. A faulty file is refused as a whole. SIGTERM lets what is under way end ("drain"); a second one ends it.`
+}
+
+// Run serves until it is told to stop.
+func (s *Serve) Run(std streams) error {
+	cfg, err := s.load()
+	if err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	log := newLog(std.err, cfg.Log, level)
+
+	// Signals are taken before anything is started, so that none of them finds a half of it.
+	hangups, stops := make(chan os.Signal, 1), make(chan os.Signal, 2)
+	signal.Notify(hangups, syscall.SIGHUP)
+	signal.Notify(stops, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(hangups)
+	defer signal.Stop(stops)
+
+	h, err := openHouse(context.Background(), cfg, log)
+	if err != nil {
+		return err
+	}
+	h.level, h.load = level, s.load
+	err = h.Run(hangups, stops)
+	if errors.Is(err, errAtOnce) {
+		return err // what is open is closed by the end of the process
+	}
+	return errors.Join(err, h.Close())
+}
+
+// load returns the configuration with the flags over it.
+func (s *Serve) load() (Config, error) {
+	cfg, err := s.onDirectory.load()
+	if err != nil {
+		return Config{}, err
+	}
+	for _, flag := range []struct {
+		name, value string
+		into        *string
+	}{{"--listen", s.Listen, &cfg.Listen}, {"--admin", s.Admin, &cfg.Admin}} {
+		if flag.value == "" {
+			continue
+		}
+		if instead := badAddress(flag.value); instead != "" {
+			return Config{}, fmt.Errorf("%s %q is not an address to listen on; %s", flag.name, flag.value, instead)
+		}
+		*flag.into = flag.value
+	}
+	return cfg, nil
+}
+
+// newLog returns the log of a server. level is where its level can be changed later.
+func newLog(w io.Writer, l Log, level *slog.LevelVar) *slog.Logger {
+	level.Set(l.Level)
+	options := &slog.HandlerOptions{Level: level}
+	if l.JSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// listen opens a port, or says what to do about it. setting is what holds the address in the
+// configuration and, with two dashes, on the command line.
+func listen(setting, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	other := fmt.Sprintf("give another address with --%s or %q in the configuration", setting, setting)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s %s: the port is taken by another process, which \"ss -ltnp\" shows; stop that one, or %s", setting, address, other)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s %s: only root may listen on ports below 1024; %s", setting, address, other)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%s %s: this machine does not have that address; %s", setting, address, other)
+	case err != nil:
+		return nil, fmt.Errorf("%s %s: %w; %s", setting, address, err, other)
+	}
+	return l, nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"roadstead/cache"
+	"roadstead/registry/upstream"
+)
+
+// upstreams are the connections to the projects' registries. One stays as long as its settings
+// do, with its tokens, its circuits and its figures, through any number of reloads.
+type upstreams struct {
+	mu      sync.Mutex
+	current connections
+}
+
+// connections are kept by project.
+type connections map[string]connection
+
+type connection struct {
+	remote   Remote
+	registry *upstream.Registry
+}
+
+// connect returns the connections that projects need: the current ones as far as they fit,
+// new ones else. It changes nothing.
+func (u *upstreams) connect(projects []Project) (connections, error) {
+	u.mu.Lock()
+	current := u.current
+	u.mu.Unlock()
+	next := connections{}
+	for _, p := range projects {
+		c, ok := current[p.Name]
+		if !ok || !reflect.DeepEqual(c.remote, p.Remote) {
+			r, err := upstream.New(upstreamConfig(p))
+			if err != nil {
+				return nil, fmt.Errorf("project %s: %w", p.Name, err)
+			}
+			c = connection{p.Remote, r}
+		}
+		next[p.Name] = c
+	}
+	return next, nil
+}
+
+// replace puts other connections in place of the current ones, and lets go of those that are
+// not among them. Requests under way on those go on, and so do blobs that are open.
+func (u *upstreams) replace(next connections) {
+	u.mu.Lock()
+	old := u.current
+	u.current = next
+	u.mu.Unlock()
+	for name, c := range old {
+		if next[name].registry != c.registry {
+			c.registry.Close()
+		}
+	}
+}
+
+// Close closes all of them.
+func (u *upstreams) Close() { u.replace(nil) }
+
+// Stats returns the figures of the current ones, by project.
+func (u *upstreams) Stats() map[string]upstream.Stats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	all := map[string]upstream.Stats{}
+	for name, c := range u.current {
+		all[name] = c.registry.Stats()
+	}
+	return all
+}
+
+func upstreamConfig(p Project) upstream.Config {
+	return upstream.Config{
+		Name:      p.Name,
+		Endpoints: p.Remote.Endpoints,
+		Prefix:    p.Remote.Prefix,
+		Credentials: upstream.Credentials{
+			Username: p.Remote.Username,
+			Password: string(p.Remote.Password),
+			Helper:   p.Remote.CredentialHelper,
+		},
+		AuthHosts:       p.Remote.AuthHosts,
+		AllowPrivate:    p.Remote.AllowPrivate,
+		Proxy:           string(p.Remote.Proxy),
+		CAFile:          p.Remote.CAFile,
+		CertificateFile: p.Remote.ClientCertificate,
+		KeyFile:         p.Remote.ClientKey,
+		Insecure:        p.Remote.Insecure,
+		UserAgent:       "roadstead/" + thisBuild().Version,
+	}
+}
+
+// cached stacks the cache's side of projects on their connections. It says their policies in
+// the words of the cache, where zero means a default and less than zero means none.
+func (c connections) cached(projects []Project) []cache.Project {
+	var all []cache.Project
+	for _, p := range projects {
+		all = append(all, cacheProject(p, c[p.Name].registry))
+	}
+	return all
+}
+
+func cacheProject(p Project, r *upstream.Registry) cache.Project {
+	none := func(d time.Duration) time.Duration {
+		if d == 0 {
+			return -1
+		}
+		return d
+	}
+	return cache.Project{
+		Name: p.Name, Upstream: r,
+		TTL: none(p.TTL), Negative: none(p.Negative), Keep: none(p.Keep),
+		StaleFor: p.StaleFor, // zero is without end in both
+		Allow:    p.Allow, Deny: p.Deny, Pin: p.Pin,
+		KeepGone: p.KeepGone, DenyWithUpstream: p.DenyWithUpstream,
+	}
+}

@@ -1,0 +1,333 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"roadstead/cache"
+)
+
+// What follows reads one scalar each into its place. A faulty one leaves the place as it was,
+// so that what depends on it is not reported as well.
+
+func (v value) setText(s *string) {
+	if text, ok := v.text(); ok {
+		*s = text
+	}
+}
+
+// setSecret is setText for what no message may quote.
+func (v value) setSecret(s *Secret) {
+	if text, ok := v.text(); ok {
+		*s = Secret(text)
+	}
+}
+
+func (v value) setBool(b *bool) {
+	text, ok := v.text()
+	switch {
+	case !ok:
+	case text == "true":
+		*b = true
+	case text == "false":
+		*b = false
+	default:
+		v.fault(fmt.Sprintf("%q is neither true nor false", clip(text)), "write true or false")
+	}
+}
+
+func (v value) setDuration(d *time.Duration) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	got, ok := parseDuration(text)
+	if _, err := strconv.ParseFloat(text, 64); !ok && err == nil {
+		v.fault(fmt.Sprintf("%s has no unit", clip(text)), fmt.Sprintf("write %ss, %sm or %sh", clip(text), clip(text), clip(text)))
+		return
+	}
+	if !ok || got < 0 {
+		v.fault(fmt.Sprintf("%q is not a duration", clip(text)), "write a number and a unit, such as 30s, 5m, 2h or 7d")
+		return
+	}
+	*d = got
+}
+
+// parseDuration is time.ParseDuration with days, which is what retention is counted in.
+func parseDuration(s string) (time.Duration, bool) {
+	days, rest, found := strings.Cut(s, "d")
+	if !found {
+		d, err := time.ParseDuration(s)
+		return d, err == nil
+	}
+	const longest = int64(math.MaxInt64 / (24 * time.Hour))
+	n, err := strconv.ParseInt(days, 10, 64)
+	if err != nil || n < 0 || n >= longest {
+		return 0, false
+	}
+	d := time.Duration(0)
+	if rest != "" {
+		if d, err = time.ParseDuration(rest); err != nil || d < 0 || d > 24*time.Hour {
+			return 0, false
+		}
+	}
+	return time.Duration(n)*24*time.Hour + d, true
+}
+
+func (v value) setSize(n *int64) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	got, instead := parseSize(text)
+	if instead != "" {
+		v.fault(fmt.Sprintf("%q is not a size", clip(text)), instead)
+		return
+	}
+	*n = got
+}
+
+// units of a size in bytes. The bare letters are not among them: half of all people read
+// "G" as 1000³ and the other half as 1024³.
+var units = map[string]int64{
+	"": 1, "B": 1,
+	"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50,
+}
+
+// parseSize returns a number of bytes, or what to write instead.
+func parseSize(s string) (n int64, instead string) {
+	digits := strings.TrimRight(s, "KMGTPkiBb ")
+	unit := strings.TrimSpace(s[len(digits):])
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 {
+		return 0, "write a whole number and a unit, such as 64MiB or 100GiB"
+	}
+	factor, known := units[unit]
+	if !known {
+		if letter := strings.ToUpper(unit[:1]); strings.Contains("KMGTP", letter) {
+			return 0, fmt.Sprintf("write %s%siB (powers of 1024) or %s%sB (powers of 1000)", digits, letter, digits, letter)
+		}
+		return 0, "write a whole number and a unit, such as 64MiB or 100GiB"
+	}
+	if n > math.MaxInt64/factor {
+		return 0, "write less than 8192PiB"
+	}
+	return n * factor, ""
+}
+
+// setMaxSize reads "100GiB" or "80%".
+func (v value) setMaxSize(s *Storage) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	number, percent := strings.CutSuffix(text, "%")
+	if !percent {
+		v.setSize(&s.MaxSize)
+		return
+	}
+	share, err := strconv.Atoi(strings.TrimSpace(number))
+	if err != nil || share < 1 || share > 100 {
+		v.fault(fmt.Sprintf("%q is not a share of the filesystem", clip(text)), "write 1% to 100%")
+		return
+	}
+	s.MaxShare = share
+}
+
+// setAddress reads what to listen on.
+func (v value) setAddress(s *string) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	if instead := badAddress(text); instead != "" {
+		v.fault(fmt.Sprintf("%q is not an address to listen on", clip(text)), instead)
+		return
+	}
+	*s = text
+}
+
+// badAddress returns what to write instead of an address, "" when it is a good one.
+func badAddress(s string) string {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+			return fmt.Sprintf(`write ":%s"`, s)
+		}
+		if s != "" && !strings.ContainsAny(s, ":/ ") {
+			return fmt.Sprintf("add a port, %q", clip(s)+":5000")
+		}
+		return `write host:port, such as ":5000", "127.0.0.1:5000" or "[::1]:5000"`
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "write a port from 1 to 65535 after the colon, or 0 for any free one"
+	} else if n != 0 && port[0] == '0' {
+		return fmt.Sprintf("write the port as %d", n)
+	}
+	return ""
+}
+
+// host matches "name" and "name:port" as they stand in an image's name or a Host header.
+var host = regexp.MustCompile(`^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$`)
+
+// hostText reads a host name with an optional port, in lower case.
+func (v value) hostText() (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		return "", false
+	}
+	if rest, found := cutScheme(text); found {
+		v.fault(fmt.Sprintf("%q is a URL", clip(text)), fmt.Sprintf("write only the host, %q", clip(strings.TrimRight(rest, "/"))))
+		return "", false
+	}
+	text = strings.ToLower(text)
+	if !host.MatchString(text) {
+		v.fault(fmt.Sprintf("%q is not a host", clip(text)), `write a name with an optional port, such as "quay.io" or "registry.example.com:5000"`)
+		return "", false
+	}
+	return text, true
+}
+
+func cutScheme(s string) (rest string, found bool) {
+	_, rest, found = strings.Cut(s, "://")
+	return rest, found
+}
+
+// endpointURL reads "https://host[:port]". A registry may be below a path, and be given with
+// or without the "/v2" that every one has.
+func (v value) endpointURL() (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		return "", false
+	}
+	if _, found := cutScheme(text); !found {
+		v.fault(fmt.Sprintf("%q has no scheme", clip(text)), fmt.Sprintf("write %q, or http:// for plain HTTP", clip("https://"+text)))
+		return "", false
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "":
+		// The error of url.Parse quotes its input, which may hold a password.
+		v.fault("it is not a URL", `write scheme and host, such as "https://quay.io"`)
+		return "", false
+	case u.User != nil:
+		v.fault("the URL holds credentials", "write them as username and password_file beside endpoints")
+		return "", false
+	case u.Scheme != "https" && u.Scheme != "http":
+		v.fault(fmt.Sprintf("%q is neither https nor http", clip(u.Scheme)), fmt.Sprintf("write %q", clip("https://"+u.Host)))
+		return "", false
+	case !host.MatchString(strings.ToLower(u.Host)):
+		v.fault(fmt.Sprintf("%q is not a host", clip(u.Host)), `write scheme and host, such as "https://quay.io"`)
+		return "", false
+	case u.RawQuery != "" || u.Fragment != "":
+		v.fault(fmt.Sprintf("%q has a query or a fragment", clip(text)), fmt.Sprintf("write %q", clip(u.Scheme+"://"+u.Host+u.Path)))
+		return "", false
+	}
+	path := strings.TrimSuffix(strings.Trim(u.Path, "/")+"/", "v2/")
+	if base, repo, found := strings.Cut("/"+path, "/v2/"); found {
+		v.fault(fmt.Sprintf("%q has a repository in it", clip(text)), fmt.Sprintf("write %q and prefix: %q", clip(u.Scheme+"://"+u.Host+base), clip(strings.Trim(repo, "/"))))
+		return "", false
+	}
+	return strings.TrimRight(u.Scheme+"://"+strings.ToLower(u.Host)+"/"+path, "/"), true
+}
+
+// setProxy reads the URL of an outbound proxy. It may hold a password and is never quoted.
+func (v value) setProxy(s *Secret) {
+	text, ok := v.text()
+	if !ok || text == "" {
+		return
+	}
+	if text == "direct" {
+		*s = Secret(text)
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		v.fault("it is not the URL of a proxy", `write http://, https:// or socks5:// and host:port, or "direct" for none`)
+		return
+	}
+	*s = Secret(text)
+}
+
+// private says whether a URL's host is one that the address policy of upstreams refuses, as
+// far as its text shows.
+func private(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	name := u.Hostname()
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(name)
+	if err != nil {
+		return false
+	}
+	addr = addr.Unmap()
+	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
+}
+
+// glob matches what can be a pattern of allow, deny and pin: a repository below the project
+// and an optional tag, in which '*' stands for anything within a component and '**' across.
+// Whether it is one the cache decides.
+var glob = regexp.MustCompile(`^[^/:A-Z\s][^:A-Z\s]*(:[^:/\s]+)?$`)
+
+// setGlobs reads a list of patterns of a project.
+func (v value) setGlobs(project string, globs *[]string) {
+	patterns := []string{} // given and empty is not the same as not given
+	for _, item := range v.list() {
+		text, ok := item.text()
+		if !ok {
+			continue
+		}
+		switch rest, foreign := strings.CutPrefix(text, project+"/"); {
+		case foreign:
+			item.fault(fmt.Sprintf("%q begins with the project's name", clip(text)), fmt.Sprintf("write %q: patterns are below the project", clip(rest)))
+		case strings.Contains(text, "@"):
+			item.fault(fmt.Sprintf("%q has a digest", clip(text)), "write a repository, or a repository and a tag: digests follow from them")
+		case !glob.MatchString(text) || strings.Contains(text, "//") || cache.CheckPattern(text) != nil:
+			item.fault(fmt.Sprintf("%q is not a pattern", clip(text)), `write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`)
+		default:
+			patterns = append(patterns, text)
+		}
+	}
+	*globs = patterns
+}
+
+// bytesText writes a size as people read it.
+func bytesText(n int64) string {
+	unit, names := int64(1), []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	i := 0
+	for ; i < len(names)-1 && n >= unit<<10; i++ {
+		unit <<= 10
+	}
+	if n%unit == 0 {
+		return fmt.Sprintf("%d %s", n/unit, names[i])
+	}
+	return fmt.Sprintf("%.1f %s", float64(n)/float64(unit), names[i])
+}
+
+// durationText writes a duration as the configuration would.
+func durationText(d time.Duration) string {
+	if day := 24 * time.Hour; d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return cmp.Or(s, "0s")
+}
