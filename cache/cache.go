@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,11 +153,6 @@ func (c *Cache) Repositories(ctx context.Context, after string, n int) ([]string
 		return nil, fmt.Errorf("list repositories: %w", err)
 	}
 	return names, nil
-}
-
-// projectNames are the configured projects in order.
-func (c *Cache) projectNames() []string {
-	return slices.Sorted(maps.Keys(*c.projects.Load()))
 }
 
 // fault counts trouble of the cache's own and says it once in the log: what happened was

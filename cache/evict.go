@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -77,6 +78,9 @@ func (c *Cache) evict(ctx context.Context, bytes int64) (Evicted, error) {
 	c.writeTouches()
 
 	e := eviction{cache: c, need: bytes, now: time.Now()}
+	if err := e.keeps(ctx); err != nil {
+		return Evicted{}, err
+	}
 	if err := e.pins(ctx); err != nil {
 		return Evicted{}, err
 	}
@@ -95,8 +99,27 @@ type eviction struct {
 	cache  *Cache
 	need   int64 // bytes still to go
 	now    time.Time
+	keep   map[string]time.Duration // by project: how long after its last use content stays
 	pinned map[registry.Digest]bool
 	done   Evicted
+}
+
+// keeps finds which projects there is content of. That of a project which the configuration
+// no longer names goes like any other, else it would stay for ever.
+func (e *eviction) keeps(ctx context.Context) error {
+	stored, err := e.cache.catalog.ByProject(ctx)
+	if err != nil {
+		return fmt.Errorf("find the projects with content: %w", err)
+	}
+	e.keep = map[string]time.Duration{}
+	configured := *e.cache.projects.Load()
+	for name := range stored {
+		e.keep[name] = defaultKeep
+		if p := configured[name]; p != nil {
+			e.keep[name] = max(0, p.Keep)
+		}
+	}
+	return nil
 }
 
 // pins finds all content that a pinned tag leads to.
@@ -160,19 +183,13 @@ func (e *eviction) run(ctx context.Context) error {
 // them. Projects with the same Keep are asked for together; content of several projects is
 // left to the one that keeps it longest.
 func (e *eviction) candidates(ctx context.Context, n int) ([]catalog.Cold, error) {
-	projects := *e.cache.projects.Load()
-	var keeps []time.Duration
-	for _, p := range projects {
-		keeps = append(keeps, max(0, p.Keep))
-	}
-	slices.Sort(keeps)
-	keeps = slices.Compact(keeps)
+	keeps := slices.Compact(slices.Sorted(maps.Values(e.keep)))
 	seen := map[registry.Digest]bool{}
 	var all []catalog.Cold
 	for _, keep := range keeps {
 		var names []string
-		for _, name := range e.cache.projectNames() {
-			if max(0, projects[name].Keep) <= keep {
+		for name, own := range e.keep {
+			if own <= keep {
 				names = append(names, name)
 			}
 		}

@@ -128,3 +128,23 @@ func TestHighWaterMark(t *testing.T) {
 		h.stop()
 	})
 }
+
+// What a project left behind that the configuration no longer names does not stay for ever.
+func TestContentOfARemovedProjectGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, dir := newOrigin(), t.TempDir()
+		old := o.putImage(t, "library/old", "1", noise(100<<10, 1))
+		h := newHouse(t, dir, Config{Projects: []Project{{Name: "docker.io", Upstream: o}}})
+		if err := h.pull(t, hub("library/old"), "1"); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(t)
+		h.stop()
+		time.Sleep(8 * 24 * time.Hour)
+		h = newHouse(t, dir, Config{MaxSize: 10 << 10, Projects: []Project{{Name: "quay.io", Upstream: o}}})
+		if _, err := h.Evict(t.Context()); err != nil || h.stored(old.layer) {
+			t.Errorf("%v; its layer is stored: %v", err, h.stored(old.layer))
+		}
+		h.stop()
+	})
+}
