@@ -249,8 +249,8 @@ func changed(set func(*changing)) Fault {
 			c := &changing{ResponseWriter: w, req: req, limit: -1}
 			set(c)
 			answer.ServeHTTP(c, req)
-			if c.flush {
-				http.NewResponseController(w).Flush()
+			if !c.wrote {
+				c.WriteHeader(http.StatusOK) // an answer without a body
 			}
 		})
 	}

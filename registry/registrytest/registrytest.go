@@ -164,6 +164,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		answer = f(answer)
 	}
 	answer.ServeHTTP(&counted{ResponseWriter: w, entry: e}, req)
+	e.status.CompareAndSwap(0, http.StatusOK)
 }
 
 // repository is what one repository holds.

@@ -158,12 +158,15 @@ func TestFaultsFollowEachOther(t *testing.T) {
 	r.Fail("manifests", 2, Header("Docker-Content-Digest", ""))
 	r.Fail("HEAD ", 0, Status(405))
 	var got []int
-	for range 3 {
+	for i := range 3 {
 		res, _, err := get(t, "HEAD", r.URL()+"/v2/a/manifests/1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, res.StatusCode)
+		if digest := res.Header.Get("Docker-Content-Digest"); digest != "" {
+			t.Errorf("answer %d has the digest %s", i, digest)
+		}
 	}
 	r.Heal()
 	res, _, err := get(t, "HEAD", r.URL()+"/v2/a/manifests/1")
@@ -171,6 +174,9 @@ func TestFaultsFollowEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, res.StatusCode)
+	if status := r.Log()[3].Status; status != 200 {
+		t.Errorf("the log says %d", status)
+	}
 	if want := []int{500, 200, 200, 200}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -112,16 +112,19 @@ func (t turn) askAs(ctx context.Context, q question, out request) (*http.Respons
 	}
 }
 
-// refusal adds to a denial what the operator can do about it.
+// refusal makes a denial say what the operator can do about it.
 func (e *endpoint) refusal(t *trouble) *trouble {
 	e.mu.Lock()
 	realm := e.method.tokens.realm
 	e.mu.Unlock()
+	name := "upstream " + e.r.name
 	switch {
-	case realm != nil && e.r.keys.Credentials != (Credentials{}) && !e.trusts(realm):
-		t.Message = fmt.Sprintf("upstream %s wants credentials, and its token service may not see them: auth_hosts does not have %s", e.r.name, clip(realm.Host))
 	case e.r.keys.Credentials == (Credentials{}):
-		t.Message = "upstream " + e.r.name + " gives no anonymous access"
+		t.Message = name + " gives no anonymous access"
+	case realm != nil && !e.trusts(realm):
+		t.Message = name + " wants credentials, and its token service may not see them: auth_hosts does not have " + clip(realm.Hostname())
+	default:
+		t.Message = name + " gives no access with the credentials configured for it"
 	}
 	return t
 }
@@ -217,12 +220,13 @@ func (e *endpoint) challenged(ctx context.Context, fields []string, repo, sent s
 	case m.scheme == "":
 		return "", false, nil
 	case m.scheme == "bearer":
-		if token, ok := strings.CutPrefix(sent, "Bearer "); ok {
-			forget := func(was string) bool { return was == token }
-			e.tokens.forget(m.key(repo), forget)
-			if before.scheme == "bearer" {
-				e.tokens.forget(before.key(repo), forget)
-			}
+		// The token that was refused is worth nothing, nor is one from before the endpoint
+		// wanted Basic for a while.
+		token, _ := strings.CutPrefix(sent, "Bearer ")
+		forget := func(was string) bool { return was == token || before.scheme == "basic" }
+		e.tokens.forget(m.key(repo), forget)
+		if before.scheme == "bearer" {
+			e.tokens.forget(before.key(repo), forget)
 		}
 		return scope, true, nil
 	}
@@ -253,7 +257,7 @@ func (e *endpoint) choose(all []challenge, repo string) (m method, scope string,
 			if len(c.params["scope"]) <= maxScope {
 				scope = c.params["scope"]
 			}
-			if !strings.Contains(scope, repo) {
+			if !strings.Contains(scope, repo+":") {
 				m.scope = scope
 			}
 			return m, scope, nil

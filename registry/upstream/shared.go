@@ -102,7 +102,8 @@ func (s *shared[V]) drop(key string, m *made[V]) {
 	}
 }
 
-// prune makes room: what is too old goes, and if nothing is, anything that nobody waits for.
+// prune makes room: what is too old goes, and if that is not a quarter, anything that nobody
+// waits for. A quarter, because each time all are looked at.
 func (s *shared[V]) prune() {
 	for key, m := range s.entries {
 		if m.over() {
@@ -110,7 +111,7 @@ func (s *shared[V]) prune() {
 		}
 	}
 	for key, m := range s.entries {
-		if len(s.entries) < mostShared {
+		if len(s.entries) <= mostShared*3/4 {
 			return
 		}
 		if m.ready() {

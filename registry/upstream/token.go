@@ -93,20 +93,16 @@ func (e *endpoint) fetchToken(ctx context.Context, by time.Time, from tokenServi
 	return token, life, nil
 }
 
-// noToken is the token service's refusal.
+// noToken is the token service's refusal to somebody.
 func (e *endpoint) noToken(res *http.Response, who secret) (string, time.Duration, error) {
-	t := e.r.verdict(res, registry.Denied)
+	t := e.r.verdict(res, registry.Unavailable)
 	switch {
-	case errors.Is(t, registry.Throttled):
-		t.RetryAfter = e.silence(t.RetryAfter)
-	case errors.Is(t, registry.Denied):
+	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
 		// Helpers and files may know better by the next time.
 		e.r.keys.refused(e.base.Host, who)
-		t.Message = "upstream " + e.r.name + " gives no access with the credentials configured for it"
-		if who == (secret{}) {
-			t.Message = "upstream " + e.r.name + " gives no anonymous access"
-		}
-		return "", keepDenial, t
+		return "", keepDenial, e.refusal(t)
+	case res.StatusCode == http.StatusTooManyRequests:
+		t.RetryAfter = e.silence(t.RetryAfter)
 	case res.StatusCode < 500:
 		// Nothing is known of what was asked for: a token service has no manifests to miss.
 		t = e.r.unexpected("a token", t.Err)
