@@ -60,7 +60,16 @@ func (k *disk) sync(f *os.File) error {
 
 // syncDir brings the entries of a directory to the disk.
 func (k *disk) syncDir(f *os.File) error {
-	err := k.call("sync directory", f.Name(), f.Sync)
+	err := k.call("sync directory", f.Name(), func() error {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		// When XFS gives up on its disk it drops what it had not written, and then finds nothing
+		// left to sync in a directory and nothing wrong. Asked for the inode it says that it is
+		// down. The sync came first, so if it lied, this does not.
+		_, err := f.Stat()
+		return err
+	})
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		// Some network and FUSE file systems know no sync of a directory and say so. There is
 		// nothing more that could be done on them.
@@ -102,4 +111,17 @@ func (k *disk) makeDir(dir string) error {
 	}
 	defer f.Close()
 	return k.syncDir(f)
+}
+
+// inDir does something in a directory of temporary files, which somebody may have tidied away
+// while we run. Then the directory is made again, and it is done once more.
+func (k *disk) inDir(dir string, do func() error) error {
+	err := do()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := k.makeDir(dir); err != nil {
+		return err
+	}
+	return do()
 }

@@ -79,11 +79,12 @@ func (d *Draft) Write(p []byte) (int, error) {
 		return 0, d.fail("write", errors.New("it is committed"))
 	}
 	if more := int64(len(p)) - d.reserved; more > 0 {
-		if err := d.reserve(max(more, step)); err != nil {
-			// Close to the floor less than a step may still fit.
-			if err := d.reserve(more); err != nil {
-				return 0, d.fail("write", err)
-			}
+		err := d.reserve(max(more, step))
+		if errors.Is(err, ErrFull) {
+			err = d.reserve(more) // close to the floor less than a step may still fit
+		}
+		if err != nil {
+			return 0, d.fail("write", err)
 		}
 	}
 	n, err := d.store.disk.write(d.file, p)

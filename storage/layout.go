@@ -155,6 +155,18 @@ func lasting(dir string) bool {
 	return !isHex(base, 64) && !isHex(base, 128) && !strings.Contains(dir, "/_manifests/tags/")
 }
 
+// entryOf returns the directory that is removed with dir, when that is not a lasting one: of a
+// tag the whole, and else itself.
+func entryOf(dir string) string {
+	const tags = "/_manifests/tags/"
+	i := strings.Index(dir, tags)
+	if i < 0 {
+		return dir
+	}
+	tag, _, _ := strings.Cut(dir[i+len(tags):], "/")
+	return dir[:i+len(tags)+len(tag)]
+}
+
 // clip keeps text from outside short in messages.
 func clip(s string) string {
 	const most = 80

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
@@ -22,9 +23,12 @@ type local struct {
 	root   *os.Root
 	top    *os.File // the same directory, for calls that want a descriptor
 
-	// replacing is held shared while content is renamed into place, and alone while move looks
-	// whether what it was shown is still there. A rename does not wait for the disk.
-	replacing sync.RWMutex
+	// entries guard what comes and goes together: the directory of one piece of content, link
+	// or tag. Each is held shared by those who make the directory and rename something into it,
+	// and alone by those who remove it or look whether what they saw is still there. These
+	// are calls, which is against the rule, but none that waits for the disk; syncs are outside.
+	entries [64]sync.RWMutex
+	seed    maphash.Seed
 
 	mu sync.Mutex
 	// settled has directories whose own entry is known to be on disk, so that not every commit
@@ -55,7 +59,7 @@ func openLocal(dir string, k *disk, d *drafts) (*local, error) {
 		root.Close()
 		return nil, fmt.Errorf("storage directory: %w", err)
 	}
-	return &local{disk: k, drafts: d, root: root, top: top, settled: map[string]bool{}}, nil
+	return &local{disk: k, drafts: d, root: root, top: top, seed: maphash.MakeSeed(), settled: map[string]bool{}}, nil
 }
 
 func (l *local) Close() error {
@@ -110,9 +114,14 @@ func (l *local) put(ctx context.Context, name string, b []byte) error {
 }
 
 func (l *local) remove(_ context.Context, dir string, lasting bool) error {
-	err := l.disk.call("remove", dir, func() error { return l.root.RemoveAll(dir) })
+	err := l.disk.call("remove", dir, func() error {
+		entry := l.entry(dir)
+		entry.Lock()
+		defer entry.Unlock()
+		return l.root.RemoveAll(dir)
+	})
 	if err != nil || !lasting {
-		return err
+		return full(err) // some file systems need room to forget
 	}
 	parent, err := l.openDir(path.Dir(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,7 +131,11 @@ func (l *local) remove(_ context.Context, dir string, lasting bool) error {
 		return err
 	}
 	defer parent.Close()
-	return l.disk.syncDir(parent)
+	return full(l.disk.syncDir(parent))
+}
+
+func (l *local) entry(dir string) *sync.RWMutex {
+	return &l.entries[maphash.String(l.seed, entryOf(dir))%uint64(len(l.entries))]
 }
 
 // unreadable is list's own trouble with a directory, as opposed to its caller's.

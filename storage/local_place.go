@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,9 +20,7 @@ func (l *local) place(ctx context.Context, src, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return l.enter(name, func(dir *os.File, base string) error {
-		l.replacing.RLock()
-		defer l.replacing.RUnlock()
+	return l.enter(name, l.entry(path.Dir(name)).RLocker(), func(dir *os.File, base string) error {
 		return unix.Renameat(unix.AT_FDCWD, src, int(dir.Fd()), base)
 	})
 }
@@ -35,11 +34,9 @@ func (l *local) move(ctx context.Context, from, to string, seen Content) (moved 
 		return false, missing(err)
 	}
 	defer source.Close()
-	err = l.enter(to, func(dir *os.File, base string) (err error) {
-		// Interleaving without the lock: a scrub reads damaged content; a commit renames whole
-		// content over it; the scrub moves the whole content away.
-		l.replacing.Lock()
-		defer l.replacing.Unlock()
+	// Interleaving without the lock: a scrub reads damaged content; a commit renames whole
+	// content over it; the scrub moves the whole content away.
+	err = l.enter(to, l.entry(path.Dir(from)), func(dir *os.File, base string) error {
 		if seen.ReadSeekCloser != nil && !l.still(seen, source, path.Base(from)) {
 			moved = false
 			return nil
@@ -51,9 +48,8 @@ func (l *local) move(ctx context.Context, from, to string, seen Content) (moved 
 		return false, missing(err)
 	}
 	if err := l.disk.syncDir(source); err != nil {
-		return false, err
+		return false, full(err)
 	}
-	l.root.Remove(path.Dir(from)) // if it is empty now, for tidiness
 	return true, nil
 }
 
@@ -69,13 +65,13 @@ func (l *local) still(seen Content, dir *os.File, base string) bool {
 	return was.Dev == is.Dev && was.Ino == is.Ino
 }
 
-// enter makes the directory of name, has rename put something there, and syncs what changed.
-func (l *local) enter(name string, rename func(dir *os.File, base string) error) error {
-	// Somebody may remove a directory between its making and the rename, which Remove does
-	// with an empty one. It cannot go on for ever: each time is another digest's removal.
+// enter makes the directory of name and has rename put something there, holding lock, and then
+// syncs what changed.
+func (l *local) enter(name string, lock sync.Locker, rename func(dir *os.File, base string) error) error {
+	// Nobody in this process takes the directory away in between, but an operator may.
 	for try := 1; ; try++ {
-		err := l.enterOnce(name, rename)
-		if try == 4 || !errors.Is(err, fs.ErrNotExist) {
+		err := l.enterOnce(name, lock, rename)
+		if try == 3 || !errors.Is(err, fs.ErrNotExist) {
 			return full(err)
 		}
 		l.mu.Lock()
@@ -84,24 +80,33 @@ func (l *local) enter(name string, rename func(dir *os.File, base string) error)
 	}
 }
 
-func (l *local) enterOnce(name string, rename func(dir *os.File, base string) error) error {
-	unsettled, err := l.makeDirs(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	dir, err := l.openDir(path.Dir(name))
+func (l *local) enterOnce(name string, lock sync.Locker, rename func(dir *os.File, base string) error) error {
+	dir, unsettled, err := l.renameInto(name, lock, rename)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	err = l.disk.call("rename", name, func() error { return rename(dir, path.Base(name)) })
-	if err != nil {
-		return fmt.Errorf("rename to %s: %w", name, err)
-	}
 	if err := l.disk.syncDir(dir); err != nil {
 		return err
 	}
 	return l.settle(unsettled)
+}
+
+func (l *local) renameInto(name string, lock sync.Locker, rename func(dir *os.File, base string) error) (dir *os.File, unsettled []string, err error) {
+	lock.Lock()
+	defer lock.Unlock()
+	if unsettled, err = l.makeDirs(path.Dir(name)); err != nil {
+		return nil, nil, err
+	}
+	if dir, err = l.openDir(path.Dir(name)); err != nil {
+		return nil, nil, err
+	}
+	err = l.disk.call("rename", name, func() error { return rename(dir, path.Base(name)) })
+	if err != nil {
+		dir.Close()
+		return nil, nil, fmt.Errorf("rename to %s: %w", name, err)
+	}
+	return dir, unsettled, nil
 }
 
 // makeDirs makes dir and what is missing above, and returns those of which it is not known
@@ -132,6 +137,9 @@ func (l *local) makeDirs(dir string) (unsettled []string, err error) {
 func (l *local) settle(dirs []string) error {
 	for _, dir := range dirs {
 		parent, err := l.openDir(path.Dir(dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed again since
+		}
 		if err != nil {
 			return err
 		}

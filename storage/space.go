@@ -13,6 +13,8 @@ type space struct {
 	dir   string
 	floor int64 // as in Config
 
+	statfs func(dir string) (free, total int64, err error)
+
 	promised atomic.Int64 // reserved and not yet written, in bytes
 
 	// asking makes looking at the free space and promising it one step. It is held over statfs,
@@ -54,9 +56,11 @@ func (s *space) keep(total int64) int64 {
 }
 
 func (s *space) free() (free, total int64, err error) {
-	err = s.disk.call("statfs", s.dir, func() (err error) {
-		free, total, err = statfs(s.dir)
-		return err
+	err = s.disk.inDir(s.dir, func() error {
+		return s.disk.call("statfs", s.dir, func() (err error) {
+			free, total, err = s.statfs(s.dir)
+			return err
+		})
 	})
 	return free, total, err
 }

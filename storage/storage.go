@@ -15,7 +15,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,7 +78,7 @@ func New(c Config) (*Store, error) {
 	}
 	s := &Store{disk: &disk{}, scrubbers: max(c.Scrubbers, 1)}
 	s.drafts = drafts{disk: s.disk, dir: c.Drafts, run: strings.ToLower(rand.Text()[:10])}
-	s.space = space{disk: s.disk, dir: c.Drafts, floor: c.Floor}
+	s.space = space{disk: s.disk, dir: c.Drafts, floor: c.Floor, statfs: statfs}
 	if err := s.disk.makeDir(c.Drafts); err != nil {
 		return nil, fmt.Errorf("directory for drafts: %w", err)
 	}
@@ -126,16 +125,12 @@ func (d *drafts) own(name string) bool {
 	return strings.HasPrefix(name, draftPrefix+d.run+"-")
 }
 
-func (d *drafts) create() (*os.File, error) {
+func (d *drafts) create() (f *os.File, err error) {
 	name := filepath.Join(d.dir, d.name())
-	f, err := d.disk.create(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		// Somebody tidied up while we run. It is a directory of temporary files, after all.
-		if err := d.disk.makeDir(d.dir); err != nil {
-			return nil, err
-		}
+	err = d.disk.inDir(d.dir, func() (err error) {
 		f, err = d.disk.create(name)
-	}
+		return err
+	})
 	return f, err
 }
 

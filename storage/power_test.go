@@ -1,0 +1,194 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// A file system that is shut down forgets what it has not brought to its device, which is what
+// a power cut does to a machine. Killing a process alone shows nothing: the page cache survives.
+
+var journaled = []string{"ext4", "xfs"}
+
+// TestPowerLoss cuts the power under a writer at any moment (FAULTS P2, S8).
+// ROADSTEAD_POWER_CUTS asks for more cuts.
+func TestPowerLoss(t *testing.T) {
+	need(t, "xfs_io")
+	cuts := rounds(t, "ROADSTEAD_POWER_CUTS", 6)
+	for _, kind := range journaled {
+		t.Run(kind, func(t *testing.T) {
+			const perDevice = 10
+			promises := 0
+			for done := 0; done < cuts; {
+				dev := mountImage(t, kind, filepath.Join(t.TempDir(), "image"), 512<<20)
+				l := ledger{}
+				for range min(perDevice, cuts-done) {
+					text := cutUnder(t, dev, job{Root: dev.root(), Seed: uint64(done)})
+					done++
+					if len(text) == 0 {
+						t.Fatal("the writer said nothing")
+					}
+					l.read(text)
+					have := mustLook(t, dev.root())
+					broken, n := l.broken(have)
+					promises += n
+					for _, b := range append(broken, have.wrong...) {
+						t.Error(b)
+					}
+					if t.Failed() {
+						t.Fatalf("in round %d", done)
+					}
+				}
+				dev.unmount(t)
+			}
+			t.Logf("%d cuts, %d promises kept", cuts, promises)
+			if promises < cuts {
+				t.Errorf("%d promises in %d cuts prove nothing", promises, cuts)
+			}
+		})
+	}
+}
+
+// cutUnder runs a writer, takes the power away at some moment, and has the machine start again.
+func cutUnder(t *testing.T, dev *device, j job) string {
+	t.Helper()
+	c := start(t, j)
+	time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond)
+	out, err := exec.Command("xfs_io", "-x", "-c", "shutdown", dev.at).CombinedOutput()
+	text := c.kill(t)
+	if err != nil {
+		t.Fatalf("shutdown: %v\n%s", err, out)
+	}
+	dev.unmount(t)
+	dev.mount(t)
+	return text
+}
+
+// TestPowerLossIsNoticed proves the test above: a writer that leaves out some of the syncs has
+// lost what it promised, or shows what is not whole, on both file systems.
+func TestPowerLossIsNoticed(t *testing.T) {
+	need(t, "xfs_io")
+	for _, kind := range journaled {
+		for name, lie := range map[string][]string{"files": {"sync"}, "directories": {"sync directory"}, "both": {"sync", "sync directory"}} {
+			t.Run(kind+" without sync of "+name, func(t *testing.T) {
+				dev := mountImage(t, kind, filepath.Join(t.TempDir(), "image"), 512<<20)
+				for range 10 {
+					l := ledger{}
+					l.read(cutUnder(t, dev, job{Root: dev.root(), Lie: lie}))
+					have := mustLook(t, dev.root())
+					broken, promises := l.broken(have)
+					t.Logf("%d of %d promises broken, %d not whole", len(broken), promises, len(have.wrong))
+					if len(broken)+len(have.wrong) > 0 {
+						return
+					}
+				}
+				t.Error("nothing was lost: a power cut here is none")
+			})
+		}
+	}
+}
+
+// TestPowerLossAtEveryCall cuts the power at each call to the file system, before and after it
+// is made, and under a process that lives on: XFS says that all is well of a directory's sync
+// when it has dropped what was to be synced. Without ROADSTEAD_POWER_CUTS it takes one in several.
+func TestPowerLossAtEveryCall(t *testing.T) {
+	need(t)
+	step := 23
+	if os.Getenv("ROADSTEAD_POWER_CUTS") != "" {
+		step = 1
+	}
+	for _, kind := range journaled {
+		t.Run(kind, func(t *testing.T) {
+			dev := mountImage(t, kind, filepath.Join(t.TempDir(), "image"), 512<<20)
+			cuts := 0
+			for n := 1; ; n += step {
+				for _, how := range []job{{}, {After: true}, {Alive: true}} {
+					root := filepath.Join(dev.at, fmt.Sprint(n, how.After, how.Alive))
+					plant(t, filesystemDriver(root), scriptDamaged, nil)
+					how.Root, how.Stop, how.Mount = root, n, dev.at
+					text := start(t, how).wait(t)
+					if strings.Contains(text, "error\t") != how.Alive {
+						t.Fatalf("call %d, %+v: the writer says %s", n, how, text)
+					}
+					if strings.HasSuffix(text, "end\n") && !how.Alive {
+						t.Logf("%d cuts in %d calls", cuts, n)
+						return
+					}
+					cuts++
+					dev.unmount(t)
+					dev.mount(t)
+					if !checkPromises(t, text, mustLook(t, root)) {
+						t.Fatalf("at call %d, %+v", n, how)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestNothingIsAcknowledgedAfterTheDiskIsLost: the file system gives up just before the last
+// sync of each call.
+func TestNothingIsAcknowledgedAfterTheDiskIsLost(t *testing.T) {
+	for _, kind := range journaled {
+		t.Run(kind, func(t *testing.T) {
+			dev := mountImage(t, kind, filepath.Join(t.TempDir(), "image"), 512<<20)
+			b := some(1, 1000)
+			d := sum(digest.SHA256, b)
+			for what, do := range map[string]func(*Store) error{
+				"commit":     func(s *Store) error { return commit(s, b) },
+				"put":        func(s *Store) error { return s.Put(t.Context(), d, b) },
+				"link":       func(s *Store) error { return s.LinkBlob(t.Context(), "a/b", d) },
+				"tag":        func(s *Store) error { return s.Tag(t.Context(), "a/b", "t", d) },
+				"untag":      func(s *Store) error { return s.Untag(t.Context(), "a/b", "t") },
+				"unlink":     func(s *Store) error { return s.Unlink(t.Context(), "a/b", d) },
+				"quarantine": func(s *Store) error { return s.Quarantine(t.Context(), d) },
+			} {
+				s := openStore(t, dev.root())
+				prepare := func() {
+					t.Helper()
+					if err := errors.Join(commit(s, b), s.LinkBlob(t.Context(), "a/b", d), s.Tag(t.Context(), "a/b", "t", d)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				syncs, last := 0, 0
+				seam := func(op, _ string, do func() error) error {
+					if op != "sync directory" {
+						return do()
+					}
+					if syncs++; syncs == last {
+						if err := cutPower(dev.at); err != nil {
+							t.Error(err)
+						}
+					}
+					return do()
+				}
+				for range 2 { // after the first time the directories are known to be on disk
+					s.disk.seam = nil
+					prepare()
+					s.disk.seam, syncs = seam, 0
+					if err := do(s); err != nil {
+						t.Fatalf("%s: %v", what, err)
+					}
+				}
+				s.disk.seam = nil
+				prepare()
+				s.disk.seam, syncs, last = seam, 0, syncs
+				if err := do(s); err == nil || last == 0 {
+					t.Errorf("%s is acknowledged, with %d syncs", what, last)
+				}
+				s.Close()
+				dev.unmount(t)
+				dev.mount(t)
+			}
+		})
+	}
+}
