@@ -32,7 +32,7 @@ type Storage struct {
 	Directory string
 	MaxSize   int64 // bytes; zero: only the floor bounds it
 	MaxShare  int   // percent of the filesystem, instead of MaxSize; zero: none
-	Floor     int64 // bytes left free; zero: the storage room decides
+	Floor     int64 // bytes left free; zero: the storage room decides; negative: none
 }
 
 // Log says what is written to stderr.
@@ -67,6 +67,7 @@ type Remote struct {
 
 	Username         string
 	Password         Secret
+	PasswordFile     string // instead of Password; read again when it is refused
 	CredentialHelper string
 	AuthHosts        []string
 

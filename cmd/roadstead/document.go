@@ -34,7 +34,8 @@ type document struct {
 	dir    string // what relative paths in the file start from
 	env    func(string) (string, bool)
 	faults []Fault
-	lines  map[string]int // where each key stands, by its path "/projects/quay.io/ttl"
+	faulty map[string]bool // whether a key's own value has a fault, by its path
+	lines  map[string]int  // where each key stands, by its path "/projects/quay.io/ttl"
 }
 
 func (doc *document) fault(line int, what, instead string) {
@@ -56,6 +57,7 @@ type value struct {
 }
 
 func (v value) fault(what, instead string) {
+	v.doc.faulty[v.path] = true
 	v.doc.fault(v.node.Line, v.key+": "+what, instead)
 }
 
@@ -79,6 +81,12 @@ func readMapping[T any](v value, fields []field[T], t *T) {
 		}
 		fields[i].read(child, t)
 	})
+}
+
+// sound reports whether none of these keys of the mapping v has a fault of its own, so that
+// what they say together is worth looking at.
+func (v value) sound(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(key string) bool { return v.doc.faulty[v.path+"/"+key] })
 }
 
 // at returns the line of a key of the mapping v, zero when it is not there.

@@ -77,7 +77,9 @@ var faultTable = []struct {
 	{"port with a zero", "admin: \":05000\"\n",
 		`1: admin: ":05000" is not an address to listen on; write the port as 5000`},
 	{"one address twice", "listen: \":5000\"\nadmin: \":5000\"\n",
-		`2: admin: :5000 is what listen says too; write another port, or "" for no metrics and health`},
+		`2: admin: :5000 is taken by listen, :5000; write another port, or "" for no metrics and health`},
+	{"one port twice", "listen: \":5001\"\n",
+		`1: admin: 127.0.0.1:5001 is taken by listen, :5001; write another port, or "" for no metrics and health`},
 
 	{"certificate without a key", "tls: { certificate: cert.pem }\n",
 		`1: tls: there is no key; write key beside certificate`},
@@ -96,6 +98,8 @@ var faultTable = []struct {
 		`1: floor: "-1GiB" is not a size; write a whole number and a unit, such as 64MiB or 100GiB`},
 	{"size beyond all disks", "storage: { max_size: 10000PiB }\n",
 		`1: max_size: "10000PiB" is not a size; write less than 8192PiB`},
+	{"no size at all", "storage: { max_size: 0 }\n",
+		`1: max_size: nothing fits into no bytes; write a size, or remove the line for no limit`},
 	{"share beyond everything", "storage: { max_size: 120% }\n",
 		`1: max_size: "120%" is not a share of the filesystem; write 1% to 100%`},
 	{"path empty", "storage: { directory: \"\" }\n",
@@ -165,16 +169,20 @@ var faultTable = []struct {
 	{"password without a user", "projects: { quay.io: { password: SECRET } }\n",
 		`1: password: there is no username; write username beside it`},
 	{"two passwords", "projects:\n  quay.io:\n    username: u\n    password: SECRET\n    password_file: empty\n",
-		`4: password: password_file is there as well; remove one of them
-5: password_file: the file is empty; put the password into it`},
+		`5: password_file: the file is empty; put the password into it`},
+	{"two passwords that are good", "projects:\n  quay.io:\n    username: u\n    password: SECRET\n    password_file: text\n",
+		`4: password: password_file is there as well; remove one of them`},
 	{"password file not there", "projects: { quay.io: { username: u, password_file: absent } }\n",
 		`1: password_file: the file cannot be read: open absent: no such file or directory; name a file that this user can read; relative paths start from the folder of the configuration file`},
 	{"password in clear text", "projects: { mirror: { endpoints: \"http://mirror.example.com\", username: u, password: SECRET } }\n",
 		`1: endpoints: username and password would go to http://mirror.example.com in clear text; write https://, or insecure: true if that is meant`},
 	{"user and helper", "projects: { quay.io: { username: u, password: SECRET, credential_helper: ecr-login } }\n",
-		`1: credential_helper: username is there as well; remove one of them`},
+		`1: credential_helper: there is a username or a password as well; remove either
+1: credential_helper: there is no program docker-credential-ecr-login in PATH; install it, or write username and password_file`},
 	{"helper that is a path", "projects: { quay.io: { credential_helper: /usr/bin/docker-credential-x } }\n",
 		`1: credential_helper: "/usr/bin/docker-credential-x" is not the name of a credential helper; write what follows "docker-credential-", such as ecr-login`},
+	{"helper that is not installed", "projects: { public.ecr.aws: { credential_helper: ecr-login } }\n",
+		`1: credential_helper: there is no program docker-credential-ecr-login in PATH; install it, or write username and password_file`},
 	{"nothing to send to a token service", "projects: { quay.io: { auth_hosts: [ sso.example.com ] } }\n",
 		`1: auth_hosts: there are no credentials that could go there; write username and password_file, or remove auth_hosts`},
 	{"CA file without a certificate", "projects: { quay.io: { ca_file: empty } }\n",
@@ -219,6 +227,7 @@ storage: { max_size: big }
 func TestEveryFaultIsSaidWithItsLineAndWhatToWrite(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
+	t.Setenv("PATH", dir)
 	write(t, filepath.Join(dir, "empty"), "\n")
 	write(t, filepath.Join(dir, "text"), "text\n")
 	for _, row := range faultTable {

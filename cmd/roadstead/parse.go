@@ -52,7 +52,7 @@ func loadConfig(path string) (Config, []Fault, error) {
 // order of the file. path is for messages and for what relative paths start from; env is
 // os.LookupEnv.
 func parseConfig(path string, text []byte, env func(string) (string, bool)) (Config, []Fault) {
-	doc := &document{file: path, dir: filepath.Dir(path), env: env, lines: map[string]int{}}
+	doc := &document{file: path, dir: filepath.Dir(path), env: env, faulty: map[string]bool{}, lines: map[string]int{}}
 	f := file{Config: defaults(), builtin: true, projects: map[string]Project{}}
 	f.File = path
 	root, fault := parseYAML(path, text)
@@ -84,7 +84,10 @@ var fileFields = []field[file]{
 	}},
 	{"tls", func(v value, f *file) { readMapping(v, tlsFields, &f.TLS) }},
 	{"storage", func(v value, f *file) { readMapping(v, storageFields, &f.Storage) }},
-	{"memory", func(v value, f *file) { v.setSize(&f.Memory) }},
+	{"memory", func(v value, f *file) {
+		v.setSize(&f.Memory)
+		f.Memory = max(f.Memory, 1) // the cache takes zero for its own default
+	}},
 	{"drain", func(v value, f *file) { v.setDuration(&f.Drain) }},
 	{"log", func(v value, f *file) { readMapping(v, logFields, &f.Log) }},
 	{"default_project", func(v value, f *file) { v.setText(&f.DefaultProject) }},
@@ -101,7 +104,11 @@ var tlsFields = []field[TLS]{
 var storageFields = []field[Storage]{
 	{"directory", func(v value, s *Storage) { v.setPath(&s.Directory) }},
 	{"max_size", func(v value, s *Storage) { v.setMaxSize(s) }},
-	{"floor", func(v value, s *Storage) { v.setSize(&s.Floor) }},
+	{"floor", func(v value, s *Storage) {
+		if v.setSize(&s.Floor); s.Floor == 0 && v.doc.lines[v.path] > 0 {
+			s.Floor = -1
+		}
+	}},
 }
 
 var logFields = []field[Log]{
@@ -177,8 +184,8 @@ func (f *file) finish(v value) {
 	f.checkNames(v)
 	f.checkReferences(v, names)
 	f.checkCertificate(v)
-	if f.Admin != "" && f.Admin == f.Listen && !strings.HasSuffix(f.Admin, ":0") {
-		v.doc.fault(cmp.Or(v.at("admin"), v.at("listen")), fmt.Sprintf("admin: %s is what listen says too", f.Admin), `write another port, or "" for no metrics and health`)
+	if sameAddress(f.Listen, f.Admin) {
+		v.doc.fault(cmp.Or(v.at("admin"), v.at("listen")), fmt.Sprintf("admin: %s is taken by listen, %s", f.Admin, f.Listen), `write another port, or "" for no metrics and health`)
 	}
 }
 

@@ -212,7 +212,7 @@ projects:
 	}
 }
 
-func TestRelativePathsStartFromTheFileAndSecretsComeFromFiles(t *testing.T) {
+func TestRelativePathsStartFromTheFile(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "secret"), "s3cret\n")
 	text := "storage: { directory: ./content }\nprojects: { quay.io: { username: u, password_file: secret } }\n"
@@ -220,8 +220,8 @@ func TestRelativePathsStartFromTheFileAndSecretsComeFromFiles(t *testing.T) {
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	if got := string(project(t, c, "quay.io").Remote.Password); got != "s3cret" {
-		t.Errorf("password is %q", got)
+	if got, want := project(t, c, "quay.io").Remote.PasswordFile, filepath.Join(dir, "secret"); got != want {
+		t.Errorf("password file is %q, want %q", got, want)
 	}
 	if want := filepath.Join(dir, "content"); c.Storage.Directory != want {
 		t.Errorf("directory is %s, want %s", c.Storage.Directory, want)
@@ -232,5 +232,23 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestCredentialsMayBeEmptyInTheEnvironment(t *testing.T) {
+	c := good(t, "projects: { quay.io: { username: \"${USER_NAME:-}\", password: \"${PASSWORD:-}\", credential_helper: \"\" } }\n")
+	if r := project(t, c, "quay.io").Remote; r.Username != "" || r.Password != "" {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestZeroIsNotTheDefaultWhereItMeansNone(t *testing.T) {
+	c := good(t, "memory: 0\nstorage: { floor: 0 }\nprojects: { quay.io: { ttl: 0s, negative_ttl: 0s, keep: 0s } }\n")
+	if c.Memory != 1 || c.Storage.Floor >= 0 {
+		t.Errorf("memory %d, floor %d", c.Memory, c.Storage.Floor)
+	}
+	p := cacheProject(project(t, c, "quay.io"), nil)
+	if p.TTL >= 0 || p.Negative >= 0 || p.Keep >= 0 || p.StaleFor != 0 {
+		t.Errorf("%+v", p)
 	}
 }

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 
 	"roadstead/registry"
+	"roadstead/registry/upstream"
 )
 
 // projectFields are the keys of one project. What a project has already, from the built-in
@@ -38,13 +41,8 @@ var projectFields = []field[Project]{
 	{"username", func(v value, p *Project) { v.setText(&p.Remote.Username) }},
 	{"password", func(v value, p *Project) { v.setSecret(&p.Remote.Password) }},
 	{"password_file", func(v value, p *Project) {
-		var path string
-		b := v.setFile(&path)
-		if b == nil {
-			return
-		}
-		p.Remote.Password = Secret(bytes.TrimRight(b, "\r\n"))
-		if p.Remote.Password == "" {
+		b := v.setFile(&p.Remote.PasswordFile)
+		if b != nil && len(bytes.TrimRight(b, "\r\n")) == 0 {
 			v.fault("the file is empty", "put the password into it")
 		}
 	}},
@@ -97,11 +95,10 @@ func readHelper(v value, p *Project) {
 	if !ok {
 		return
 	}
-	if strings.ContainsAny(text, "/ ") || text == "" {
-		v.fault(fmt.Sprintf("%q is not the name of a credential helper", clip(text)), `write what follows "docker-credential-", such as ecr-login`)
-		return
-	}
 	p.Remote.CredentialHelper = strings.TrimPrefix(text, "docker-credential-")
+	if strings.ContainsAny(p.Remote.CredentialHelper, "/ ") {
+		v.fault(fmt.Sprintf("%q is not the name of a credential helper", clip(text)), `write what follows "docker-credential-", such as ecr-login`)
+	}
 }
 
 // setFile reads the path of a file and what is in it. The content is nil after a fault.
@@ -159,15 +156,16 @@ func readProjects(v value, projects map[string]Project) {
 				p = b // with builtin_projects: false its upstream is still known
 			}
 		}
+		before := len(v.doc.faults)
 		readMapping(child, projectFields, &p)
-		projects[name] = p
-		checkProject(child, line, &p)
+		checkProject(child, line, &p, before)
 		projects[name] = p
 	})
 }
 
-// checkProject looks at what the keys of a project say together.
-func checkProject(v value, line int, p *Project) {
+// checkProject looks at what the keys of a project say together. before is how many faults
+// there were before this project.
+func checkProject(v value, line int, p *Project, before int) {
 	remote := &p.Remote
 	if v.at("endpoints") == 0 && len(remote.Endpoints) == 0 {
 		if !strings.Contains(p.Name, ".") {
@@ -177,38 +175,59 @@ func checkProject(v value, line int, p *Project) {
 		// A registry's own name is where it is, unless something else is said.
 		remote.Endpoints = []string{"https://" + p.Name}
 	}
-	for _, key := range []string{"password", "password_file"} {
-		if v.at(key) > 0 && v.at("username") == 0 {
-			v.doc.fault(v.at(key), key+": there is no username", "write username beside it")
-		}
-	}
-	switch {
-	case v.at("password") > 0 && v.at("password_file") > 0:
-		v.doc.fault(v.at("password"), "password: password_file is there as well", "remove one of them")
-	case v.at("username") > 0 && v.at("password") == 0 && v.at("password_file") == 0:
-		v.doc.fault(v.at("username"), "username: there is no password", "write password or, better, password_file beside it")
-	case v.at("username") > 0 && v.at("credential_helper") > 0:
-		v.doc.fault(v.at("credential_helper"), "credential_helper: username is there as well", "remove one of them")
-	}
+	checkCredentials(v, remote)
 	checkClientCertificate(v, remote)
 	for _, endpoint := range remote.Endpoints {
 		line := max(v.at("endpoints"), line)
 		if !remote.AllowPrivate && private(endpoint) {
 			v.doc.fault(line, fmt.Sprintf("endpoints: %s is on this machine or in a private network", endpoint), "write allow_private: true beside endpoints if that is meant")
 		}
-		if v.at("username") > 0 && !remote.Insecure && strings.HasPrefix(endpoint, "http://") {
+		if remote.Username != "" && !remote.Insecure && strings.HasPrefix(endpoint, "http://") {
 			v.doc.fault(line, fmt.Sprintf("endpoints: username and password would go to %s in clear text", endpoint), "write https://, or insecure: true if that is meant")
 		}
 	}
 	if len(p.Names) == 0 {
 		p.Names = []string{p.Name}
 	}
-	if v.at("auth_hosts") > 0 && v.at("username") == 0 && v.at("credential_helper") == 0 {
+	if before < len(v.doc.faults) {
+		return
+	}
+	if _, err := upstream.New(upstreamConfig(*p)); err != nil {
+		v.doc.fault(cmp.Or(v.at("credential_helper"), line), err.Error(), "correct what it names")
+	}
+}
+
+// checkCredentials wants a whole set of them or none. Empty values are none, so that they can
+// come from an environment that has them or not.
+func checkCredentials(v value, remote *Remote) {
+	if !v.sound("username", "password", "password_file", "credential_helper") {
+		return
+	}
+	password := remote.Password != "" || remote.PasswordFile != ""
+	switch {
+	case remote.Password != "" && remote.PasswordFile != "":
+		v.doc.fault(v.at("password"), "password: password_file is there as well", "remove one of them")
+	case remote.CredentialHelper != "" && (remote.Username != "" || password):
+		v.doc.fault(v.at("credential_helper"), "credential_helper: there is a username or a password as well", "remove either")
+	case password && remote.Username == "":
+		v.doc.fault(max(v.at("password"), v.at("password_file")), "password: there is no username", "write username beside it")
+	case remote.Username != "" && !password:
+		v.doc.fault(v.at("username"), "username: there is no password", "write password or, better, password_file beside it")
+	}
+	if len(remote.AuthHosts) > 0 && remote.Username == "" && remote.CredentialHelper == "" {
 		v.doc.fault(v.at("auth_hosts"), "auth_hosts: there are no credentials that could go there", "write username and password_file, or remove auth_hosts")
+	}
+	if helper := remote.CredentialHelper; helper != "" {
+		if _, err := exec.LookPath("docker-credential-" + helper); err != nil {
+			v.doc.fault(v.at("credential_helper"), fmt.Sprintf("credential_helper: there is no program docker-credential-%s in PATH", clip(helper)), "install it, or write username and password_file")
+		}
 	}
 }
 
 func checkClientCertificate(v value, remote *Remote) {
+	if !v.sound("client_certificate", "client_key") {
+		return
+	}
 	switch {
 	case v.at("client_certificate") > 0 && v.at("client_key") == 0:
 		v.doc.fault(v.at("client_certificate"), "client_certificate: there is no client_key", "write client_key beside it")

@@ -41,7 +41,7 @@ var words = map[string][]string{
 	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
 	"database/sql": {"storage/catalog"},
 	"os":           {"registry/server", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
-	"os/exec":      {"registry/upstream", "registry/registrytest"},
+	"os/exec":      {"registry/upstream", "cmd/roadstead"},
 	"unsafe":       {},
 }
 

@@ -80,9 +80,10 @@ func upstreamConfig(p Project) upstream.Config {
 		Endpoints: p.Remote.Endpoints,
 		Prefix:    p.Remote.Prefix,
 		Credentials: upstream.Credentials{
-			Username: p.Remote.Username,
-			Password: string(p.Remote.Password),
-			Helper:   p.Remote.CredentialHelper,
+			Username:     p.Remote.Username,
+			Password:     string(p.Remote.Password),
+			PasswordFile: p.Remote.PasswordFile,
+			Helper:       p.Remote.CredentialHelper,
 		},
 		AuthHosts:       p.Remote.AuthHosts,
 		AllowPrivate:    p.Remote.AllowPrivate,

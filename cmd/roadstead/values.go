@@ -134,6 +134,9 @@ func (v value) setMaxSize(s *Storage) {
 	number, percent := strings.CutSuffix(text, "%")
 	if !percent {
 		v.setSize(&s.MaxSize)
+		if s.MaxSize == 0 && !v.doc.faulty[v.path] {
+			v.fault("nothing fits into no bytes", "write a size, or remove the line for no limit")
+		}
 		return
 	}
 	share, err := strconv.Atoi(strings.TrimSpace(number))
@@ -176,6 +179,18 @@ func badAddress(s string) string {
 	}
 	return ""
 }
+
+// sameAddress reports whether two addresses cannot be listened on at once.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	return hostA == hostB || everywhere(hostA) || everywhere(hostB)
+}
+
+func everywhere(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
 
 // host matches "name" and "name:port" as they stand in an image's name or a Host header.
 var host = regexp.MustCompile(`^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$`)
