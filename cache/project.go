@@ -76,11 +76,18 @@ func newProject(p Project) (*project, error) {
 // fresh reports whether a tag's record answers without a question to upstream.
 func (p *project) fresh(r tagRecord, now time.Time) bool {
 	age := now.Sub(r.CheckedAt)
+	if age < -skew {
+		return false // the clock has been set back, and how old this is nobody knows
+	}
 	if r.Gone {
 		return age < p.Negative
 	}
 	return age < p.TTL
 }
+
+// skew is how far in the future a check may lie and still count: clocks are corrected by
+// seconds all the time (FAULTS P8).
+const skew = time.Minute
 
 // usable reports whether a tag's record may stand in for an upstream that does not answer.
 func (p *project) usable(r tagRecord, now time.Time) bool {

@@ -102,7 +102,7 @@ func (c *Cache) tag(ctx context.Context, k tagKey) (tagRecord, bool) {
 // a record only ever points to a manifest that has been seen whole, so that it can stand in
 // for upstream, and a tag that moves during a pull takes nothing away from it.
 func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRecord, error) {
-	if r, ok := c.memory.tag(k); ok && r.CheckedAt.After(old.CheckedAt) && p.fresh(r, time.Now()) {
+	if r, ok := c.memory.tag(k); ok && !r.CheckedAt.Equal(old.CheckedAt) && p.fresh(r, time.Now()) {
 		// Another check ended between our look and this call.
 		if r.Gone {
 			return tagRecord{}, gone(k.repo, k.tag)
@@ -164,7 +164,7 @@ func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now tim
 // something that they should know after a restart.
 func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
 	moved := r.savedAt.IsZero()
-	if !moved && now.Sub(r.savedAt) < saveEvery {
+	if age := now.Sub(r.savedAt); !moved && age > -skew && age < saveEvery {
 		c.memory.addTag(k, r)
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/storage/catalog"
 )
 
 func TestPullAndPullAgain(t *testing.T) {
@@ -215,6 +216,27 @@ func TestCachedTagWhileUpstreamHangs(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		h.stop()
 	})
+}
+
+// A check that lies in the future was made by a clock that has been set back since. It must
+// not keep a tag fresh until that time comes again.
+func TestClockSetBack(t *testing.T) {
+	o := newOrigin()
+	img := o.putImage(t, "library/nginx", "latest", []byte("one"))
+	h := proxy(t, o)
+	if _, err := h.Resolve(t.Context(), hub("library/nginx"), "latest"); err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t)
+	o.asked()
+	ahead := catalog.Tag{Descriptor: img.manifest.Descriptor, CheckedAt: time.Now().Add(24 * time.Hour)}
+	h.memory.addTag(tagKey{hub("library/nginx"), "latest"}, tagRecord{Tag: ahead, savedAt: ahead.CheckedAt})
+	for range 2 {
+		if _, err := h.Resolve(t.Context(), hub("library/nginx"), "latest"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantAsked(t, o, "resolve library/nginx latest")
 }
 
 func TestHerdOnOneTagAsksOnce(t *testing.T) {
