@@ -1,0 +1,111 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// A containerd is a daemon with an empty store, as a node of a cluster has one.
+type containerd struct {
+	*process
+	ctr    string
+	dir    string
+	socket string
+}
+
+func startContainerd(t *testing.T) *containerd {
+	t.Helper()
+	needRoot(t)
+	program := need(t, "containerd")
+	dir := shortDir(t)
+	c := &containerd{ctr: need(t, "ctr"), dir: dir, socket: filepath.Join(dir, "c.sock")}
+	// The CRI plugin wants a network configuration, and resolves images by the same code as ctr.
+	config := fmt.Sprintf(`version = 2
+root = "%[1]s/root"
+state = "%[1]s/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "%[2]s"
+[ttrpc]
+  address = "%[1]s/t.sock"
+`, dir, c.socket)
+	path := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.process = start(t, dir, "containerd", program, "--config", path)
+	eventually(t, 20*time.Second, "an answer from containerd", func() bool {
+		_, err := try(environment(dir), c.ctr, "--address", c.socket, "version")
+		return err == nil
+	})
+	return c
+}
+
+// hosts writes a hosts.toml for a registry, or for "_default", that leads to one mirror and says
+// whatever else a mirror needs.
+func (c *containerd) hosts(t *testing.T, registry, mirror string, lines ...string) {
+	t.Helper()
+	dir := filepath.Join(c.dir, "hosts", registry)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", mirror)
+	for _, line := range lines {
+		text += "  " + line + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *containerd) run(t *testing.T, args ...string) []byte {
+	t.Helper()
+	return run(t, environment(c.dir), c.ctr, append([]string{"--address", c.socket}, args...)...)
+}
+
+// pull pulls an image by the name that it has in the world and unpacks it.
+func (c *containerd) pull(t *testing.T, ref reference, img *image) {
+	t.Helper()
+	c.run(t, "images", "pull", "--hosts-dir", c.dir+"/hosts", "--snapshotter", "native", ref.String())
+	have := strings.Fields(string(c.run(t, "content", "ls", "--quiet")))
+	here := img.here()
+	for _, d := range slices.Concat([]digest.Digest{img.top().digest, here.manifest.digest, here.config}, here.layers) {
+		if !slices.Contains(have, string(d)) {
+			t.Errorf("containerd has not pulled %s of %s", d, ref)
+			continue
+		}
+		// What containerd has under a digest is what it got: it compares sizes and digests
+		// when it commits. That the store is not wrong costs little to see.
+		if size := img.blobs[d].size; size < 1<<20 {
+			if got := digest.FromBytes(c.run(t, "content", "get", string(d))); got != d {
+				t.Errorf("containerd has the bytes of %s as %s", got, d)
+			}
+		}
+	}
+	if got := c.run(t, "content", "get", string(img.top().digest)); !bytes.Equal(got, img.top().bytes) {
+		t.Errorf("containerd has %q as %s", got, img.top().digest)
+	}
+}
+
+// freshContainerd is configured as RKE2 does it: a mirror of each registry with a path, so that
+// no ns is needed.
+func freshContainerd(t *testing.T, n *node) puller {
+	c := startContainerd(t)
+	lines := []string{"override_path = true"}
+	if n.ca != "" {
+		lines = append(lines, fmt.Sprintf("ca = %q", n.ca))
+	}
+	return func(t *testing.T, ref reference, img *image) {
+		t.Helper()
+		c.hosts(t, ref.project, n.url+"/v2/"+ref.project, lines...)
+		c.pull(t, ref, img)
+	}
+}

@@ -1,0 +1,52 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// wharfie is what RKE2 pulls its own images with before it has a containerd: a command in the
+// module that compares our rewrites with the real ones, built once for all tests of a run.
+var wharfie = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(moduleRoot(), "rewrite", "internal", "wharfie")
+	return goBuild(dir, "wharfie", []string{"build", "-buildvcs=false", "./pull"})
+})
+
+// pullWharfie pulls with the registries.yaml that everybody has copied: the project becomes a
+// part of the path by a rewrite, and the endpoint is the bare address.
+func pullWharfie(t *testing.T, n *node, ref reference, img *image) {
+	t.Helper()
+	wharfiePull(t, n, ref, img, map[string]any{
+		"endpoint": []string{n.url},
+		"rewrite":  map[string]string{"(^.+$)": ref.project + "/$1"},
+	})
+}
+
+func wharfiePull(t *testing.T, n *node, ref reference, img *image, mirror map[string]any) {
+	t.Helper()
+	program, err := wharfie()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := shortDir(t)
+	registries := map[string]any{"mirrors": map[string]any{ref.project: mirror}}
+	if n.ca != "" {
+		registries["configs"] = map[string]any{n.addr: map[string]any{"tls": map[string]any{"ca_file": n.ca}}}
+	}
+	file := writeJSON(t, filepath.Join(dir, "registries.yaml"), registries)
+	out := run(t, environment(dir), program, "-registries", file, "-out", filepath.Join(dir, "root"), ref.String())
+	here := img.here()
+	if got := strings.TrimSpace(string(out)); got != string(here.manifest.digest) {
+		t.Errorf("wharfie pulled %s, want %s", got, here.manifest.digest)
+	}
+	files, err := os.ReadDir(filepath.Join(dir, "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != len(here.layers) {
+		t.Errorf("wharfie unpacked %d files, want one of each of %d layers", len(files), len(here.layers))
+	}
+}
