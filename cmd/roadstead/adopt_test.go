@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -279,14 +280,27 @@ func TestScrubSetsDamageAsideAndTellsTheCatalog(t *testing.T) {
 	if !exists(tr.dir, "quarantine/sha256", layer.Encoded()) || exists(tr.dir, layoutFolder, tr.data(layer)) {
 		t.Error("the layer is not in quarantine")
 	}
+	if links := filepath.Join(tr.dir, repositories, repo.String(), "_layers/sha256"); exists(links, layer.Encoded()) || !exists(links, whole.Encoded()) {
+		t.Error("the links are not those of what is left")
+	}
 	db := openCatalog(t, tr.dir)
 	for d, stored := range map[digest.Digest]bool{layer: false, whole: true, manifest: true} {
 		if got, err := db.Find(t.Context(), repo, d); err != nil || got.Stored != stored || !got.Linked {
 			t.Errorf("%s: %+v, %v; want stored %v", d, got, err, stored)
 		}
 	}
+	tr.write(tr.data(manifest), []byte("{"))
+	if stdout, _, status := command("scrub", "--data", tr.dir); status != 1 || !strings.Contains(stdout, manifest.String()) {
+		t.Errorf("a damaged manifest: status %d\n%s", status, stdout)
+	}
+	if tag, err := db.Tag(t.Context(), repo, "v2"); !errors.Is(err, catalog.ErrNotFound) || exists(tr.dir, repositories, repo.String(), "_manifests/tags/v2") {
+		t.Errorf("the tag of a damaged manifest is %+v, %v", tag, err)
+	}
+	if _, err := db.Tag(t.Context(), repo, "v1"); err != nil {
+		t.Errorf("another tag: %v", err)
+	}
 	if stdout, stderr, status := command("scrub", "--data", tr.dir); status != 0 {
-		t.Errorf("a second time: status %d\n%s%s", status, stdout, stderr)
+		t.Errorf("a third time: status %d\n%s%s", status, stdout, stderr)
 	}
 }
 

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
+	"roadstead/registry"
 	"roadstead/registry/registrytest"
+	"roadstead/rewrite"
 )
 
 func readme(t *testing.T) string {
@@ -88,6 +94,55 @@ func TestTheReadmesConfigurationIsGood(t *testing.T) {
 	}
 	if checked == 0 {
 		t.Error("no configuration found")
+	}
+}
+
+// What a node asks for with the README's registries.yaml is what its author meant, by the
+// rewrites of containerd and of RKE2's bootstrap, or by ns.
+func TestTheReadmesRegistriesLeadToTheirProjects(t *testing.T) {
+	table, err := newTable(good(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(readme(t), "## RKE2 and K3s")
+	section, _, _ = strings.Cut(section, "\n## ")
+	mirrors := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		var registries struct {
+			Mirrors map[string]struct {
+				Endpoint []string
+				Rewrite  map[string]string
+			}
+		}
+		if err := yaml.Unmarshal([]byte(block[1]), &registries); err != nil {
+			t.Fatal(err)
+		}
+		for host, mirror := range registries.Mirrors {
+			mirrors++
+			if host == "*" {
+				host = "ghcr.io"
+			}
+			var rules []rewrite.Rule
+			for pattern, replace := range mirror.Rewrite {
+				rules = append(rules, rewrite.Rule{Pattern: pattern, Replace: replace})
+			}
+			root, err := url.Parse(mirror.Endpoint[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked, _ := rewrite.Containerd(rules, "team/app")
+			names := []string{strings.TrimPrefix(asked, "/v2/"), rewrite.Wharfie(rules, host, "team/app")}
+			want := registry.Repo{Project: host, Name: "team/app"}
+			for _, name := range names {
+				name = strings.TrimPrefix(path.Join(root.Path, name), "/")
+				if got, err := table.Route("mirror.example.com", host, strings.TrimPrefix(name, "v2/")); err != nil || got != want {
+					t.Errorf("mirror %s: asked for %q, which is %v, %v", host, name, got, err)
+				}
+			}
+		}
+	}
+	if mirrors != 11 {
+		t.Errorf("%d mirrors found, want the 8 of the first file and 3 of the second", mirrors)
 	}
 }
 

@@ -80,7 +80,7 @@ var dependencies = []dependency{
 		"The configuration is YAML, and its nodes know their lines; this is the maintained home of yaml.v3."},
 	{"github.com/hashicorp/golang-lru/v2", []string{"cache"}, false,
 		"The list behind the bounded memory of manifests, whose bound is in bytes."},
-	{"golang.org/x/net", []string{"registry/upstream", "registry/registrytest"}, false,
+	{"golang.org/x/net", []string{"registry/upstream", "registry/registrytest"}, true,
 		"The public suffix list decides which token service belongs to a registry's own domain."},
 	{"golang.org/x/sys", []string{"storage", "registry/server"}, true,
 		"The directory lock, the free space of a filesystem, and socket options that package syscall lacks."},

@@ -87,16 +87,32 @@ func scrub(ctx context.Context, data *Data, std streams) (storage.ScrubReport, e
 	return report, err
 }
 
-// forget takes content that was moved away out of the catalog, unless a server that is running
-// has healed it meanwhile.
+// forget takes content that was moved away out of the catalog, and then its links out of the
+// layout, unless a server that is running has healed it meanwhile. What still refers to it
+// brings it back from upstream.
 func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
+	var unlink []func() error // for when the catalog has forgotten it
 	err := data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
 		for _, d := range gone {
 			if _, err := data.Store.Stat(ctx, d); !errors.Is(err, storage.ErrNotFound) {
 				continue
 			}
-			if _, err := tx.Forget(d); err != nil {
+			repos, err := tx.Forget(d)
+			if err != nil {
 				return err
+			}
+			for _, repo := range repos {
+				tags, err := tx.TagsOf(repo, d)
+				if err != nil {
+					return err
+				}
+				for _, tag := range tags {
+					if err := tx.DeleteTag(repo, tag); err != nil {
+						return err
+					}
+					unlink = append(unlink, func() error { return data.Store.Untag(ctx, repo.String(), tag) })
+				}
+				unlink = append(unlink, func() error { return data.Store.Unlink(ctx, repo.String(), d) })
 			}
 		}
 		return nil
@@ -104,5 +120,9 @@ func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
 	if err != nil {
 		return fmt.Errorf("take what is in quarantine out of the catalog: %w", err)
 	}
-	return nil
+	var errs []error
+	for _, do := range unlink {
+		errs = append(errs, do())
+	}
+	return errors.Join(errs...)
 }
