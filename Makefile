@@ -6,6 +6,9 @@ BENCHTIME ?= 1x
 # How long each fuzz target gets.
 FUZZTIME ?= 30s
 
+# Where the tests' tools are, once `make test` has run.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
 .PHONY: build test lint fuzz bench
 
 build:
