@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 .PHONY: build test lint fuzz bench
 
 build:
-	CGO_ENABLED=0 go build -trimpath -o roadstead ./cmd/roadstead
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o roadstead ./cmd/roadstead
 
 # Installs what the tests need, then runs every check there is.
 test:

@@ -42,7 +42,12 @@ type process struct {
 // serve starts roadstead with JSON logs on free ports and waits until it serves.
 func serve(t *testing.T, config string, args ...string) *process {
 	t.Helper()
-	p := start(t, append([]string{"serve", "--config", config}, args...)...)
+	return started(start(t, append([]string{"serve", "--config", config}, args...)...))
+}
+
+// started waits until a process that logs JSON serves.
+func started(p *process) *process {
+	p.t.Helper()
 	line := p.wait("serving")
 	scheme := "http://"
 	if line["tls"] == true {

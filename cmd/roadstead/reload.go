@@ -2,12 +2,18 @@ package main
 
 import (
 	"errors"
+	"fmt"
 )
 
 // reload puts a changed configuration in force, whole or not at all. Requests under way end
 // under the old one.
 func (h *House) reload() {
 	cfg, err := h.load()
+	if err == nil && h.cfg.File != "" && cfg.File != h.cfg.File {
+		// Found in its place at the start, and not now: it is being replaced, most likely, and
+		// nobody meant the built-in configuration.
+		err = fmt.Errorf("%s is not there any more; put it back, or restart without it", h.cfg.File)
+	}
 	if err == nil {
 		err = h.apply(cfg)
 	}

@@ -156,6 +156,25 @@ func TestReloadPutsAChangedFileInForce(t *testing.T) {
 	}
 }
 
+func TestReloadWithoutTheFileKeepsWhatWasInIt(t *testing.T) {
+	up := registrytest.New(t)
+	up.PutImage("app", "v1", []byte("layer"))
+	config := configuration(t, map[string]map[string]any{"up.example": proxied(up)}, nil)
+	t.Chdir(filepath.Dir(config))
+	p := started(start(t, "serve")) // which finds ./roadstead.yaml by itself
+	if err := os.Remove(config); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP)
+	refused := p.wait("configuration not reloaded, the old one stays in force")
+	if refused["err"] != "roadstead.yaml is not there any more; put it back, or restart without it" {
+		t.Errorf("it says %v", refused)
+	}
+	if status, body := p.get("/v2/up.example/app/manifests/v1"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
 func TestReloadCutsNoStream(t *testing.T) {
 	up := registrytest.New(t)
 	layer := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
