@@ -30,15 +30,17 @@ type job struct {
 	Root string
 	Seed uint64
 
-	// Stop is the number of the call to the file system at which the script ends the process,
-	// before or after making it; 0 means to write at random without end.
-	Stop  int
-	After bool
+	// Stop is the number of the call to the file system that the script does not come to make,
+	// because the process ends; 0 means to write at random without end.
+	Stop int
 
 	// Mount is a file system that loses power at that call too. With Alive the process does not
 	// end, and may be told that all is well by a file system that has given up.
 	Mount string
 	Alive bool
+
+	// Lock is a directory to hold the lock of, and nothing else.
+	Lock string
 
 	// Lie names the syncs that do nothing, to prove that somebody would notice.
 	Lie []string
@@ -48,6 +50,9 @@ func runChild(text string) {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		panic(err)
+	}
+	if j.Lock != "" {
+		holdLock(j.Lock)
 	}
 	s, err := New(Config{Root: j.Root, Floor: -1})
 	if err != nil {
@@ -70,6 +75,17 @@ func runChild(text string) {
 	say("end\n")
 }
 
+// holdLock lives until it is killed.
+func holdLock(dir string) {
+	l, err := Lock(dir)
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	os.Stdout.WriteString("ready\n")
+	time.Sleep(time.Hour)
+}
+
 func (j job) seam() func(op, name string, do func() error) error {
 	calls := 0
 	if j.Stop == 0 && j.Lie == nil {
@@ -84,9 +100,6 @@ func (j job) seam() func(op, name string, do func() error) error {
 		}
 		if calls++; calls != j.Stop {
 			return do()
-		}
-		if j.After {
-			do()
 		}
 		if j.Mount != "" {
 			if err := cutPower(j.Mount); err != nil {
@@ -336,42 +349,34 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestKillAtEveryCall ends the process at each single call to the file system, before and
-// after it is made.
+// TestKillAtEveryCall ends the process before each single call to the file system, which is
+// after the one before it.
 func TestKillAtEveryCall(t *testing.T) {
-	step := 1
-	if testing.Short() {
-		step = 17
-	}
-	for _, after := range []bool{false, true} {
-		t.Run(map[bool]string{false: "before", true: "after"}[after], func(t *testing.T) {
-			dir := fastDir(t)
-			for n := 1; ; n += step {
-				root := filepath.Join(dir, fmt.Sprint(n))
-				plant(t, filesystemDriver(root), scriptDamaged, nil)
-				text := start(t, job{Root: root, Stop: n, After: after}).wait(t)
-				ended := strings.HasSuffix(text, "end\n")
-				if strings.Contains(text, "error\t") || !strings.HasPrefix(text, "ready\n") {
-					t.Fatalf("call %d: the writer says %s", n, text)
-				}
-				if !checkPromises(t, text, mustLook(t, root)) {
-					t.Fatalf("at call %d", n)
-				}
-				s := openStore(t, root)
-				if err := s.Sweep(t.Context()); err != nil {
-					t.Error(err)
-				}
-				emptyDrafts(t, s)
-				if _, _, err := runScript(s, false, &counter{}); err != nil {
-					t.Fatalf("call %d: afterwards: %v", n, err)
-				}
-				s.Close()
-				os.RemoveAll(root)
-				if ended {
-					t.Logf("%d calls", n)
-					return
-				}
-			}
-		})
+	dir := fastDir(t)
+	for n := 1; ; n += every(17) {
+		root := filepath.Join(dir, fmt.Sprint(n))
+		plant(t, filesystemDriver(root), scriptDamaged, nil)
+		text := start(t, job{Root: root, Stop: n}).wait(t)
+		ended := strings.HasSuffix(text, "end\n")
+		if strings.Contains(text, "error\t") || !strings.HasPrefix(text, "ready\n") {
+			t.Fatalf("call %d: the writer says %s", n, text)
+		}
+		if !checkPromises(t, text, mustLook(t, root)) {
+			t.Fatalf("at call %d", n)
+		}
+		s := openStore(t, root)
+		if err := s.Sweep(t.Context()); err != nil {
+			t.Error(err)
+		}
+		emptyDrafts(t, s)
+		if _, _, err := runScript(s, false, &counter{}); err != nil {
+			t.Fatalf("call %d: afterwards: %v", n, err)
+		}
+		s.Close()
+		os.RemoveAll(root)
+		if ended {
+			t.Logf("%d calls", n)
+			return
+		}
 	}
 }

@@ -43,7 +43,6 @@ func onlyContent(t *testing.T, root string, want ...digest.Digest) {
 }
 
 func TestDiskFull(t *testing.T) { // S1
-	need(t, "mount")
 	disk := mountTmpfs(t, "size=24m")
 	s, err := New(Config{Root: disk.root(), Floor: -1})
 	if err != nil {
@@ -120,7 +119,6 @@ func TestDiskFull(t *testing.T) { // S1
 }
 
 func TestNoInodes(t *testing.T) { // S1
-	need(t, "mount")
 	for inodes := 4; inodes < 16; inodes++ {
 		disk := mountTmpfs(t, "size=24m,nr_inodes=100")
 		s, err := New(Config{Root: disk.root(), Floor: -1})
@@ -219,7 +217,6 @@ func TestWriteThatFailsLater(t *testing.T) { // S2
 }
 
 func TestUnreadableSectors(t *testing.T) { // S3
-	need(t, "mount")
 	image := filepath.Join(t.TempDir(), "image")
 	disk := mountImage(t, "ext4", image, 64<<20)
 	s := openStore(t, disk.root())
@@ -280,7 +277,6 @@ func TestUnreadableSectors(t *testing.T) { // S3
 }
 
 func TestReadOnly(t *testing.T) { // S5
-	need(t, "mount")
 	disk := mountTmpfs(t, "size=24m")
 	s := openStore(t, disk.root())
 	b := some(1, 1000)
@@ -360,7 +356,7 @@ func unprivileged(t *testing.T, do func() error) error {
 }
 
 func TestImmutable(t *testing.T) { // S6
-	need(t, "chattr", "mount")
+	need(t, "chattr")
 	disk := mountImage(t, "ext4", filepath.Join(t.TempDir(), "image"), 64<<20)
 	s := openStore(t, disk.root())
 	b := some(1, 1000)
@@ -386,7 +382,6 @@ func TestImmutable(t *testing.T) { // S6
 }
 
 func TestDraftsElsewhere(t *testing.T) {
-	need(t, "mount")
 	disk := mountTmpfs(t, "size=1m")
 	_, err := New(Config{Root: t.TempDir(), Drafts: filepath.Join(disk.at, "drafts")})
 	if err == nil || !strings.Contains(err.Error(), "another file system") {

@@ -88,10 +88,10 @@ func (d *Draft) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := d.store.disk.write(d.file, p)
-	d.written.Add(int64(n)) // first, because readers are waiting for it
+	at := d.written.Add(int64(n)) // first, because readers are waiting for it
 	d.store.space.release(int64(n))
 	d.reserved -= int64(n)
-	if at := d.written.Load(); at-d.pushed >= push {
+	if at-d.pushed >= push {
 		writeSoon(d.file, d.pushed, at-d.pushed)
 		d.pushed = at
 	}

@@ -166,7 +166,7 @@ func TestEveryCallFails(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			dir := fastDir(t)
-			for n := 1; ; n++ {
+			for n := 1; ; n += every(11) {
 				c := &counter{fault: f, n: n}
 				root := filepath.Join(dir, fmt.Sprint(n))
 				s := openStore(t, root)
@@ -208,6 +208,14 @@ func TestEveryCallFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// every is one, or in short tests n.
+func every(n int) int {
+	if testing.Short() {
+		return n
+	}
+	return 1
 }
 
 func runScript(s *Store, retry bool, c *counter) (lines string, failed []error, err error) {
@@ -264,7 +272,7 @@ func TestEveryDriverCallFails(t *testing.T) {
 	for _, f := range faults[:3] {
 		for _, puts := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, puts files %t", f.name, puts), func(t *testing.T) {
-				for n := 1; ; n++ {
+				for n := 1; ; n += every(11) {
 					c := &counter{fault: f, n: n}
 					memory := inmemory.New()
 					var driver storagedriver.StorageDriver = &faultyDriver{StorageDriver: memory, c: c}

@@ -25,8 +25,9 @@ type local struct {
 
 	// entries guard what comes and goes together: the directory of one piece of content, link
 	// or tag. Each is held shared by those who make the directory and rename something into it,
-	// and alone by those who remove it or look whether what they saw is still there. These
-	// are calls, which is against the rule, but none that waits for the disk; syncs are outside.
+	// and alone by those who remove it or look whether what they saw is still there. Doing that
+	// under a lock is against the rule; the alternative is to try again, which loses under load.
+	// No sync is among it.
 	entries [64]sync.RWMutex
 	seed    maphash.Seed
 

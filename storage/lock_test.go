@@ -3,7 +3,6 @@ package storage
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,31 +39,17 @@ func TestLock(t *testing.T) {
 
 func TestLockGoesWithTheProcess(t *testing.T) {
 	dir := t.TempDir()
-	flock, err := exec.LookPath("flock")
+	other := start(t, job{Lock: dir})
+	_, err := Lock(dir)
+	if want := fmt.Sprintf("in use by process %d", other.cmd.Process.Pid); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("while another process has it: %v, want %s", err, want)
+	}
+	other.kill(t)
+	held, err := Lock(dir)
 	if err != nil {
-		t.Skip("needs flock")
+		t.Fatalf("after the other was killed: %v", err)
 	}
-	other := exec.Command(flock, "--no-fork", "-x", filepath.Join(dir, "lock"), "sleep", "60")
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
-	held := func() error {
-		l, err := Lock(dir)
-		if err == nil {
-			l.Close()
-		}
-		return err
-	}
-	for held() == nil { // until the other has come up
-	}
-	if err := held(); err == nil || !strings.Contains(err.Error(), "in use by") {
-		t.Errorf("while another process has it: %v", err)
-	}
-	other.Process.Kill()
-	other.Wait()
-	if err := held(); err != nil {
-		t.Errorf("after the other was killed: %v", err)
-	}
+	held.Close()
 }
 
 func TestLockOnAPathThatIsNone(t *testing.T) {

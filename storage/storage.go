@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,7 +137,7 @@ func (d *drafts) create() (f *os.File, err error) {
 
 func (d *drafts) sweep(ctx context.Context) error {
 	entries, err := os.ReadDir(d.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sweep drafts: %w", err)
 	}
 	var errs []error
@@ -156,7 +157,7 @@ func (d *drafts) sweep(ctx context.Context) error {
 
 // full turns the ways in which a disk says that there is no room into ErrFull.
 func full(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if !errors.Is(err, ErrFull) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
