@@ -40,7 +40,7 @@ var words = map[string][]string{
 	"net/http":     {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
 	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
 	"database/sql": {"storage/catalog"},
-	"os":           {"registry/server", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
+	"os":           {"cache", "registry/server", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
 	"os/exec":      {"registry/upstream", "cmd/roadstead"},
 	"unsafe":       {},
 }
