@@ -408,7 +408,7 @@ func TestRealm(t *testing.T) {
 	}{
 		{name: "the same registrable domain over TLS", realm: hosts[1], sees: true, asked: true},
 		{name: "the same host on another port", realm: hosts[0], sees: true, asked: true},
-		{name: "another domain", realm: hosts[2], want: registry.Denied, asked: true, says: "auth_hosts does not have auth.other.example"},
+		{name: "another domain", realm: hosts[2], want: registry.Denied, asked: true, says: "auth_hosts"},
 		{name: "another domain that gives anonymous tokens", realm: hosts[2], anonymous: true, asked: true},
 		{name: "another domain that the configuration names", realm: hosts[2], authHosts: []string{"Auth.Other.example"}, sees: true, asked: true},
 		{name: "one whose neighbour the configuration names", realm: hosts[2], authHosts: []string{"other.example"}, want: registry.Denied, asked: true},
@@ -441,8 +441,8 @@ func TestRealm(t *testing.T) {
 			}
 			if row.want != "" {
 				f := fault(t, err, row.want)
-				if !strings.Contains(f.Message, row.says) {
-					t.Errorf("message %q, want %q in it", f.Message, row.says)
+				if !strings.Contains(f.Message, row.says) || row.says != "" && !strings.Contains(f.Error(), row.realm) {
+					t.Errorf("message %q and error %q, want %q and the host in them", f.Message, f, row.says)
 				}
 			}
 			if got := len(auth.Secrets()) > 0; got != row.sees {
@@ -515,7 +515,7 @@ func TestTrusts(t *testing.T) {
 		{"https://a.co.uk", "https://b.co.uk/token", false},
 		{"https://10.0.0.1", "https://11.0.0.1/token", false},
 		{"https://127.0.0.1:5000", "https://127.0.0.1:5001/token", true},
-		{"https://127.1", "https://2.1/token", false},
+		{"https://1.127.1", "https://2.127.1/token", false},
 		{"https://[::1]", "https://[::2]/token", false},
 		{"https://registry", "https://auth/token", false},
 		{"https://registry.corp.internal", "https://auth.corp.internal/token", true},
@@ -550,5 +550,48 @@ func TestParseTokenLives(t *testing.T) {
 		if err != nil || life.String() != row.want {
 			t.Errorf("%s is used for %s, %v, want %s", row.body, life, err, row.want)
 		}
+	}
+}
+
+// TestTokenServiceMoves is a token service that is gone, while the endpoint knows the new one.
+func TestTokenServiceMoves(t *testing.T) {
+	up, old, moved := registrytest.New(t), registrytest.New(t), registrytest.New(t)
+	up.PutImage("a", "1", []byte("x"))
+	up.PutImage("b", "1", []byte("x"))
+	old.Require(registrytest.Auth{Anonymous: true})
+	moved.Require(registrytest.Auth{Anonymous: true})
+	up.Require(registrytest.Auth{Realm: old.URL() + "/token", Issuer: old})
+	r := open(t, Config{}, up)
+	if _, err := r.Resolve(t.Context(), repo("a"), "1"); err != nil {
+		t.Fatal(err)
+	}
+	old.Stop()
+	up.Require(registrytest.Auth{Realm: moved.URL() + "/token", Issuer: moved})
+	_, err := r.Resolve(t.Context(), repo("b"), "1")
+	fault(t, err, registry.Unavailable)
+	if _, err := r.Resolve(t.Context(), repo("b"), "1"); err != nil {
+		t.Errorf("the new token service is not found: %v", err)
+	}
+}
+
+// TestHelperHangs is U19 for credential helpers.
+func TestHelperHangs(t *testing.T) {
+	if _, err := os.Stat("/bin/sh"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	helper(t, "hangs", "exec sleep 60\n")
+	up := registrytest.New(t)
+	up.Require(registrytest.Auth{Username: "u", Password: "p"})
+	r := open(t, Config{Timeout: 300 * time.Millisecond, Credentials: Credentials{Helper: "hangs"}}, up)
+	begun := time.Now()
+	_, err := r.Resolve(t.Context(), repo("a"), "1")
+	if f := fault(t, err, registry.Unavailable); !f.Timeout {
+		t.Errorf("fault %+v is no timeout", f)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }

@@ -139,8 +139,13 @@ func TestPagesElsewhere(t *testing.T) {
 		other.PutImage("a", tag, []byte(tag))
 	}
 	other.Set(registrytest.Knobs{Page: 2})
-	up.Fail("", 0, registrytest.Redirect(other.URL()))
+	up.PutImage("a", "a", nil)
 	r := open(t, Config{Credentials: Credentials{Username: "u", Password: "p"}}, up)
+	if _, err := r.Resolve(t.Context(), repo("a"), "a"); err != nil { // so that it is known to want Basic
+		t.Fatal(err)
+	}
+	up.Reset()
+	up.Fail("", 0, registrytest.Redirect(other.URL()))
 	got, err := r.Tags(t.Context(), repo("a"), "", -1)
 	if err != nil || !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("got %q, %v", got, err)

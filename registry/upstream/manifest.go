@@ -57,6 +57,22 @@ func (r *Registry) Manifest(ctx context.Context, repo registry.Repo, d registry.
 	return m, nil
 }
 
+// Tagged returns the manifest that a tag points to, in one request where Resolve and Manifest
+// take two. Docker Hub counts it as a pull, as it does Manifest.
+func (r *Registry) Tagged(ctx context.Context, repo registry.Repo, tag string) (registry.Manifest, error) {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	var m registry.Manifest
+	err := r.each(ctx, 0, func(ctx context.Context, t turn) (err error) {
+		m, _, err = t.manifest(ctx, r.at(repo), tag, "")
+		return err
+	})
+	if err != nil {
+		return registry.Manifest{}, fmt.Errorf("manifest %s:%s: %w", repo, tag, err)
+	}
+	return m, nil
+}
+
 func (t turn) resolve(ctx context.Context, name, tag string) (registry.Descriptor, error) {
 	if t.heads.Load() != headBad {
 		desc, err := t.head(ctx, name, tag)

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -38,10 +37,10 @@ func (e *endpoint) trusts(realm *url.URL) bool {
 	return realm.Scheme == "https" && sameSite(host, own)
 }
 
-// sameSite says whether two host names are below one registrable domain. Two addresses never
-// are: the suffix list would take "0.1" for the domain of 127.0.0.1.
+// sameSite says whether two host names are below one registrable domain. What ends in a number
+// has none: the suffix list knows an address when it sees one, but not that "127.1" is one.
 func sameSite(a, b string) bool {
-	if address(a) || address(b) {
+	if numeric(a) || numeric(b) {
 		return false
 	}
 	site, err := publicsuffix.EffectiveTLDPlusOne(a)
@@ -50,9 +49,4 @@ func sameSite(a, b string) bool {
 	}
 	other, err := publicsuffix.EffectiveTLDPlusOne(b)
 	return err == nil && site == other
-}
-
-func address(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil || numeric(host)
 }

@@ -179,17 +179,17 @@ func TestDown(t *testing.T) {
 	up.PutImage("a", "1", []byte("x"))
 	up.Stop()
 	r := open(t, Config{}, up)
-	for i := range 5 {
+	begun := time.Now()
+	for range 5 {
 		_, err := r.Resolve(t.Context(), repo("a"), "1")
 		if f := fault(t, err, registry.Unavailable); f.Timeout || f.RetryAfter != time.Second {
 			t.Errorf("fault %+v", f)
 		}
-		if i > 0 && !errors.Is(err, errDown) {
-			t.Errorf("it was asked again at once: %v", err)
-		}
 	}
-	if s := r.Stats(); !s.Endpoints[0].Down || s.Requests["none"] != 1 {
-		t.Errorf("stats %+v", s)
+	// On a busy machine time for a probe may have passed.
+	probes := int64(time.Since(begun) / probeEvery)
+	if s := r.Stats(); !s.Endpoints[0].Down || s.Requests["none"] > 1+probes {
+		t.Errorf("%d connections were tried in a row: %+v", s.Requests["none"], s)
 	}
 	up.Start()
 	back := time.Now()

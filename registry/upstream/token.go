@@ -45,8 +45,8 @@ func (e *endpoint) fetchToken(ctx context.Context, by time.Time, from tokenServi
 	var who secret
 	if q.trusted {
 		var err error
-		if who, err = r.keys.secret(ctx, e.base.Host); err != nil {
-			return "", 0, r.noCredentials(ctx, err)
+		if who, err = e.secret(ctx, by); err != nil {
+			return "", 0, err
 		}
 	}
 	u := *from.realm
@@ -110,12 +110,22 @@ func (e *endpoint) noToken(res *http.Response, who secret) (string, time.Duratio
 	return "", 0, t
 }
 
-// noCredentials is a helper or file that gave no credentials. Unlike wrong ones it may pass.
-func (r *Registry) noCredentials(ctx context.Context, err error) *trouble {
-	if ctx.Err() != nil {
-		return r.calledOff(ctx.Err())
+// secret is what to show to this endpoint. Its error is a trouble.
+func (e *endpoint) secret(ctx context.Context, by time.Time) (secret, error) {
+	// A helper is a program that may hang.
+	brief, cancel := context.WithDeadline(ctx, by)
+	defer cancel()
+	who, err := e.r.keys.secret(brief, e.base.Host)
+	switch {
+	case err == nil:
+		return who, nil
+	case ctx.Err() != nil:
+		return secret{}, e.r.calledOff(ctx.Err())
 	}
-	return r.forbidden("cannot be asked: its credentials are not to be had", err)
+	// Unlike wrong credentials, those that are not to be had may be there in a moment.
+	t := e.r.forbidden("cannot be asked: its credentials are not to be had", err)
+	t.Timeout = brief.Err() != nil
+	return secret{}, t
 }
 
 // parseToken reads the answer of a token service. Both names of the token are in use; times
