@@ -15,9 +15,12 @@ const (
 	slowRate  = 40_000_000
 )
 
+// No ratio to the fast upstream itself is held to a bound: with clients that cost next to
+// nothing it measures sendfile, which has neither to store nor to hash.
+
 func benchMissFast(b *testing.B, o benchOptions) benchTable {
 	return benchMiss(b, o.servers, o.rounds, newBenchOrigin(b).listen(b, 0, 0), "miss, fast upstream",
-		&benchFigure{title: "200 MB image, ms (ms CPU)", metric: "miss-ms", atMost: 380, others: map[string]float64{direct: 295, nginxCache: 439, stock: 835}},
+		&benchFigure{title: "200 MB image, ms (ms CPU)", metric: "miss-ms", atMost: 380, others: map[string]float64{nginxCache: 439, stock: 835}},
 		&benchFigure{title: "… first layer byte, ms", metric: "miss-first-byte-ms", atMost: 14, places: 1, others: map[string]float64{direct: 11, nginxCache: 14, stock: 43}})
 }
 
@@ -53,7 +56,7 @@ func benchMiss(b *testing.B, servers []string, rounds int, u *benchUpstream, tit
 
 func benchHerdFast(b *testing.B, o benchOptions) benchTable {
 	return benchHerd(b, o.servers, o.fewer(2), newBenchOrigin(b).listen(b, 0, 0), "herd, fast upstream",
-		&benchFigure{title: "50 clients, one cold 185 MB image, s (s CPU)", metric: "herd-s", atMost: 4.0, places: 2, others: map[string]float64{direct: 8.3, nginxCache: 4.7, stock: 16.8}},
+		&benchFigure{title: "50 clients, one cold 185 MB image, s (s CPU)", metric: "herd-s", atMost: 4.0, places: 2, others: map[string]float64{nginxCache: 4.7, stock: 16.8}},
 		&benchFigure{title: "… upstream body bytes, × the image", metric: "herd-upstream-×", atMost: 1, places: 2})
 }
 
