@@ -193,3 +193,36 @@ func TestTagMoves(t *testing.T) {
 		t.Errorf("got %v, %v", m.Descriptor, err)
 	}
 }
+
+// A tag that nobody knows yet costs one request with its manifest.
+func TestTagged(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		tag   string
+		fault registrytest.Fault
+		want  registry.Code
+	}{
+		{"as it should be", "1", nil, ""},
+		{"no digest in the header", "1", registrytest.Header("Docker-Content-Digest", ""), ""},
+		{"unknown", "2", nil, registry.ManifestUnknown},
+		{"U17 other bytes than the header's digest", "1", registrytest.Corrupt(), registry.Unavailable},
+		{"U13 a portal", "1", registrytest.HTML(), registry.Unavailable},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			up := registrytest.New(t)
+			d := up.PutImage("a", "1", []byte("x"))
+			if row.fault != nil {
+				up.Fail("GET /v2/a/manifests/", 0, row.fault)
+			}
+			m, err := open(t, Config{}, up).Tagged(t.Context(), repo("a"), row.tag)
+			if row.want != "" {
+				fault(t, err, row.want)
+			} else if err != nil || m.Digest != d || digest.FromBytes(m.Bytes) != d {
+				t.Errorf("got %v, %v", m.Descriptor, err)
+			}
+			if want := []string{"GET /v2/a/manifests/" + row.tag}; !slices.Equal(up.Requests(), want) {
+				t.Errorf("asked %q, want %q", up.Requests(), want)
+			}
+		})
+	}
+}
