@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,11 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 		}
 	}
 	if l != nil {
-		if b, ok := c.blobHere(ctx, k, l); ok {
+		b, ok := c.blobHeld(k, l)
+		if !ok {
+			b, ok = c.blobHere(ctx, k, l)
+		}
+		if ok {
 			c.touch(l, d, time.Now())
 			p.figures.count(ctx, registry.Hit)
 			return b, nil
@@ -50,11 +55,15 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 	if err := f.wait(ctx); err != nil {
 		return registry.Blob{}, err
 	}
-	if joined {
+	switch {
+	case !joined:
+		p.figures.count(ctx, registry.Miss)
+	case f.whole():
+		c.share(f, k, l)
+		p.figures.count(ctx, registry.Hit)
+	default:
 		c.share(f, k, l)
 		p.figures.count(ctx, registry.Join)
-	} else {
-		p.figures.count(ctx, registry.Miss)
 	}
 	return f.open(ctx), nil
 }
@@ -71,7 +80,7 @@ func (c *Cache) StatBlob(ctx context.Context, repo registry.Repo, d registry.Dig
 	}
 	k := contentKey{repo, d}
 	if l := c.find(ctx, k); l != nil {
-		size, err := c.store.Stat(ctx, d)
+		size, err := c.stat(ctx, d)
 		if err == nil && (l.size < 0 || l.size == size) {
 			c.touch(l, d, time.Now())
 			p.figures.count(ctx, registry.Hit)
@@ -84,6 +93,33 @@ func (c *Cache) StatBlob(ctx context.Context, repo registry.Repo, d registry.Dig
 	}
 	return desc, err
 }
+
+// stat says how large the content of d is that is here, be it that a flight has just brought it.
+func (c *Cache) stat(ctx context.Context, d registry.Digest) (int64, error) {
+	c.flightsMu.Lock()
+	f := c.flights[d]
+	c.flightsMu.Unlock()
+	if f != nil && f.whole() {
+		return f.size, nil
+	}
+	return c.store.Stat(ctx, d)
+}
+
+// blobHeld returns a small blob that is in memory.
+func (c *Cache) blobHeld(k contentKey, l *link) (registry.Blob, bool) {
+	b, ok := c.memory.blob(k.digest)
+	if !ok || l.size >= 0 && l.size != int64(len(b)) {
+		return registry.Blob{}, false
+	}
+	c.keepLink(k, l, int64(len(b)))
+	return registry.Blob{ReadSeekCloser: held{bytes.NewReader(b)}, Size: int64(len(b))}, true
+}
+
+// held is a blob in memory.
+type held struct{ *bytes.Reader }
+
+// Close has nothing to let go of.
+func (held) Close() error { return nil }
 
 // blobHere opens a blob of a repository that links it. One of the wrong size is not the blob:
 // it will be fetched again, which heals it.
@@ -102,7 +138,17 @@ func (c *Cache) blobHere(ctx context.Context, k contentKey, l *link) (registry.B
 		return registry.Blob{}, false
 	}
 	c.keepLink(k, l, content.Size)
-	return registry.Blob{ReadSeekCloser: content.ReadSeekCloser, Size: content.Size}, true
+	if content.Size > maxHeld {
+		return registry.Blob{ReadSeekCloser: content.ReadSeekCloser, Size: content.Size}, true
+	}
+	content.Close()
+	b, err := c.store.Read(ctx, k.digest, maxHeld) // which verifies it
+	if err != nil {
+		c.fault("read a stored blob", err, "repo", k.repo.String(), "digest", k.digest)
+		return registry.Blob{}, false
+	}
+	c.memory.addBlob(k.digest, b)
+	return registry.Blob{ReadSeekCloser: held{bytes.NewReader(b)}, Size: int64(len(b))}, true
 }
 
 // elsewhere reports whether the bytes of a digest are here, or on their way, for some other

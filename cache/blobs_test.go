@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -545,4 +546,50 @@ func TestListingsTogether(t *testing.T) {
 	if _, err := h.Tags(t.Context(), hub("library/never"), "", 5); !errors.Is(err, registry.Unavailable) {
 		t.Errorf("a repository that nobody knows: %v", err)
 	}
+}
+
+// A manifest that could not be kept is tried again later, and nothing links it before.
+func TestManifestIsKeptOnceThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, dir := newOrigin(), t.TempDir()
+		img := o.putImage(t, "library/x", "1", []byte("layer"))
+		link := filepath.Join(dir, "docker/registry/v2/repositories/docker.io/library/x/_manifests/revisions/sha256", img.manifest.Digest.Encoded(), "link")
+		h := newHouse(t, dir, Config{Projects: []Project{{Name: "docker.io", Upstream: o, TTL: time.Hour}}})
+		blobs := filepath.Join(dir, "docker/registry/v2/blobs")
+		if err := os.MkdirAll(filepath.Dir(blobs), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(blobs, nil, 0o600); err != nil { // in the way of the directory
+			t.Fatal(err)
+		}
+		pull := func() {
+			t.Helper()
+			desc, err := h.Resolve(t.Context(), hub("library/x"), "1")
+			if err == nil {
+				_, err = h.Manifest(t.Context(), hub("library/x"), desc.Digest)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.settle(t)
+		}
+		for range 3 {
+			pull()
+		}
+		if _, err := os.Stat(link); err == nil {
+			t.Error("a manifest that is not stored is linked")
+		}
+		if got := h.Stats().PassThrough; got != 1 {
+			t.Errorf("keeping was tried %d times at once, want 1", got)
+		}
+		if err := os.Remove(blobs); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		pull()
+		if _, err := os.Stat(link); err != nil || !h.stored(img.manifest.Digest) {
+			t.Errorf("once it can be kept: stored %v, link %v", h.stored(img.manifest.Digest), err)
+		}
+		h.stop()
+	})
 }

@@ -58,6 +58,7 @@ type Cache struct {
 	flights   map[registry.Digest]*flight
 
 	recorder recorder
+	calm     calm
 	evicting sync.Mutex // one eviction at a time
 	pressure chan struct{}
 	totals   totals
@@ -85,6 +86,7 @@ func New(cfg Config) (*Cache, error) {
 		memory:   newMemory(cfg.Memory),
 		flights:  map[registry.Digest]*flight{},
 		recorder: newRecorder(),
+		calm:     calm{quiet: quiet},
 		pressure: make(chan struct{}, 1),
 	}
 	c.life, c.end = context.WithCancel(context.Background())

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/opencontainers/go-digest"
@@ -30,7 +31,7 @@ type origin struct {
 	blobs     map[string][]byte // "repo@digest"
 	listed    map[string][]registry.Descriptor
 
-	// fail may refuse a question ("resolve", "manifest", "stat", "blob", "tags",
+	// fail may refuse a question ("resolve", "tagged", "manifest", "stat", "blob", "tags",
 	// "referrers") or hold it up.
 	fail func(question, repo, ref string) error
 
@@ -105,6 +106,19 @@ func (o *origin) Manifest(_ context.Context, repo registry.Repo, d registry.Dige
 		return registry.Manifest{}, registry.ManifestUnknown
 	}
 	return m, nil
+}
+
+func (o *origin) Tagged(_ context.Context, repo registry.Repo, tag string) (registry.Manifest, error) {
+	if err := o.ask("tagged", repo, tag); err != nil {
+		return registry.Manifest{}, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d, ok := o.tags[repo.Name+":"+tag]
+	if !ok {
+		return registry.Manifest{}, registry.ManifestUnknown
+	}
+	return o.manifests[repo.Name+"@"+string(d)], nil
 }
 
 func (o *origin) StatBlob(_ context.Context, repo registry.Repo, d registry.Digest) (registry.Descriptor, error) {
@@ -236,6 +250,7 @@ func newHouse(t testing.TB, dir string, cfg Config) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.calm.quiet = time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

@@ -80,6 +80,13 @@ func (f *flight) wait(ctx context.Context) error {
 	return f.err
 }
 
+// whole reports whether all bytes are here, and proved, whether they are kept yet or not.
+func (f *flight) whole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.proved
+}
+
 // leave gives up a hold on the draft's file. The last one closes it.
 func (f *flight) leave() {
 	f.mu.Lock()
@@ -203,20 +210,31 @@ func (f *flight) fill(ctx context.Context, src registry.Blob, size int64) error 
 	if err != nil {
 		return f.pass(size, err)
 	}
-	f.begin(size, draft)
+	total, err := f.copy(src, size, draft)
+	if err != nil || total < 0 {
+		return err
+	}
+	f.keep(draft, total)
+	return nil
+}
 
+// copy brings the bytes into the draft and proves them. It returns how many there are, or -1
+// when the readers have been sent on their own way.
+func (f *flight) copy(src registry.Blob, size int64, draft *storage.Draft) (total int64, err error) {
+	f.begin(size, draft)
+	f.cache.calm.begin()
+	defer f.cache.calm.end()
 	buf := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(buf)
-	total := int64(0)
 	for {
 		n, readErr := src.Read(buf[:])
 		if total += int64(n); size >= 0 && total > size {
-			return fmt.Errorf("%w: more than the %d bytes that it should have", errCorrupt, size)
+			return 0, fmt.Errorf("%w: more than the %d bytes that it should have", errCorrupt, size)
 		}
 		if n > 0 {
 			f.project.figures.upstream.Add(int64(n))
 			if _, err := draft.Write(buf[:n]); err != nil {
-				return f.pass(size, err)
+				return -1, f.pass(size, err)
 			}
 			f.step(total)
 		}
@@ -225,15 +243,14 @@ func (f *flight) fill(ctx context.Context, src registry.Blob, size int64) error 
 		}
 		if readErr != nil {
 			f.project.health.note(readErr)
-			return readErr
+			return 0, readErr
 		}
 	}
 	if err := draft.Verify(f.key.digest, size); err != nil {
-		return fmt.Errorf("%w: %w", errCorrupt, err)
+		return 0, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	f.prove(total)
-	f.keep(draft, total)
-	return nil
+	return total, nil
 }
 
 // reserve makes room for a blob and opens a draft, evicting first when there is too little.
@@ -330,8 +347,10 @@ func (f *flight) wake() {
 }
 
 // keep makes a proved draft durable and known: content, link, row. The readers have their
-// last byte by now and wait for none of it.
+// last byte by now and wait for none of it, nor do those who come while it lasts: the flight
+// serves them.
 func (f *flight) keep(draft *storage.Draft, size int64) {
+	f.cache.calm.wait(f.cache.life)
 	ctx, cancel := f.cache.keeping()
 	defer cancel()
 	c, k := f.cache, f.key

@@ -3,7 +3,10 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"strconv"
 
 	"roadstead/registry"
 )
@@ -22,6 +25,7 @@ type follower struct {
 	ctx    context.Context
 	flight *flight
 	off    int64
+	file   *os.File          // the draft, opened for this reader alone; nil: not yet
 	own    io.ReadSeekCloser // set once the flight has sent its readers on their own way
 	closed bool
 }
@@ -56,6 +60,40 @@ func (r *follower) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Section waits until there is a byte to read and returns a file that stands at it, with how
+// many more, at most most, may be read from it. They count as read. It is how the kernel sends
+// a download that is under way, without a copy through this process. errors.ErrUnsupported
+// means that Read has to be used.
+func (r *follower) Section(most int64) (*os.File, int64, error) {
+	if r.own != nil {
+		return nil, 0, errors.ErrUnsupported
+	}
+	until, err := r.flight.readable(r.ctx, r.off)
+	if errors.Is(err, errOwnWay) {
+		return nil, 0, errors.ErrUnsupported
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if r.file == nil {
+		if r.file, err = reopen(r.flight.draft.File()); err != nil {
+			return nil, 0, errors.ErrUnsupported
+		}
+	}
+	if _, err := r.file.Seek(r.off, io.SeekStart); err != nil {
+		return nil, 0, fmt.Errorf("seek in the draft of %s: %w", r.flight.key.digest, err)
+	}
+	n := min(until-r.off, most)
+	r.off += n
+	return r.file, n, nil
+}
+
+// reopen opens a file once more, so that its new reader has an offset of its own. The name
+// will not do: a draft is renamed when it is committed.
+func reopen(f *os.File) (*os.File, error) {
+	return os.Open("/proc/self/fd/" + strconv.FormatUint(uint64(f.Fd()), 10))
+}
+
 // Seek sets the offset of the next Read. Any offset in the blob is good: what is not there
 // yet is waited for.
 func (r *follower) Seek(offset int64, whence int) (int64, error) {
@@ -76,10 +114,14 @@ func (r *follower) Close() error {
 	}
 	r.closed = true
 	r.flight.leave()
-	if r.own != nil {
-		return r.own.Close()
+	var err error
+	if r.file != nil {
+		err = r.file.Close()
 	}
-	return nil
+	if r.own != nil {
+		err = errors.Join(err, r.own.Close())
+	}
+	return err
 }
 
 // errOwnWay tells a reader that the draft will not bring what it needs.

@@ -140,17 +140,24 @@ func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool)
 		if err != nil {
 			return registry.Manifest{}, err
 		}
-		m, refs, err := registry.ParseManifest(sent.MediaType, k.digest, sent.Bytes)
+		m, err := c.take(p, k, sent)
 		if err != nil {
-			p.figures.corrupt.Add(1)
-			err = corrupt(p.Name, k.digest, err)
 			c.memory.refuse(refused, err, corruptFor)
-			return registry.Manifest{}, err
 		}
-		p.figures.upstream.Add(m.Size)
-		c.keepManifest(k, c.learn(k.repo, m, refs), m, refs)
-		return m, nil
+		return m, err
 	})
+}
+
+// take reads a manifest that upstream has sent, makes it known and keeps it.
+func (c *Cache) take(p *project, k contentKey, sent registry.Manifest) (registry.Manifest, error) {
+	m, refs, err := registry.ParseManifest(sent.MediaType, k.digest, sent.Bytes)
+	if err != nil {
+		p.figures.corrupt.Add(1)
+		return registry.Manifest{}, corrupt(p.Name, k.digest, err)
+	}
+	p.figures.upstream.Add(m.Size)
+	c.keepManifest(k, c.learn(k.repo, m, refs), m, refs)
+	return m, nil
 }
 
 // learn puts a manifest into memory, and the proof that what it names belongs to its
@@ -169,7 +176,9 @@ func (c *Cache) learn(repo registry.Repo, m registry.Manifest, refs registry.Ref
 // keepManifest stores a manifest behind the answer: the client has it from memory already.
 func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs registry.References) {
 	l.direct.Store(true)
+	l.triedAt.Store(time.Now().UnixNano())
 	c.work.start(func() {
+		c.calm.wait(c.life)
 		ctx, cancel := c.keeping()
 		defer cancel()
 		err := c.store.Put(ctx, m.Digest, m.Bytes)
@@ -186,20 +195,34 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 	})
 }
 
+// keepAgain is how long after a link could not be kept it is tried again: a full disk is not
+// asked for each hit.
+const keepAgain = time.Minute
+
 // keepLink gives a repository a link of its own to content that it has by a manifest's word
 // only, so that a stock registry on this storage serves it there too (promise 10).
 func (c *Cache) keepLink(k contentKey, l *link, size int64) {
-	if !l.direct.CompareAndSwap(false, true) {
+	if l.direct.Load() {
 		return
 	}
+	now := time.Now().UnixNano()
+	if tried := l.triedAt.Load(); now-tried < int64(keepAgain) && tried <= now || !l.direct.CompareAndSwap(false, true) {
+		return
+	}
+	l.triedAt.Store(now)
 	manifest, isManifest := c.memory.manifest(k.digest)
+	if isManifest {
+		_, refs, err := registry.ParseManifest(manifest.MediaType, k.digest, manifest.Bytes)
+		if err == nil {
+			c.keepManifest(k, l, manifest, refs)
+		}
+		return
+	}
 	c.work.start(func() {
 		ctx, cancel := c.keeping()
 		defer cancel()
-		var err error
-		if isManifest {
-			err = c.store.LinkManifest(ctx, k.repo.String(), k.digest)
-		} else {
+		_, err := c.store.Stat(ctx, k.digest) // nothing may link what is not here
+		if err == nil {
 			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 		}
 		if err != nil {
@@ -207,15 +230,6 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
 			return
 		}
-		c.later(func(tx *catalog.Tx) error {
-			if !isManifest {
-				return tx.AddBlob(k.repo, k.digest, size)
-			}
-			_, refs, err := registry.ParseManifest(manifest.MediaType, k.digest, manifest.Bytes)
-			if err != nil {
-				return err
-			}
-			return tx.AddManifest(k.repo, manifest, refs)
-		})
+		c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
 	})
 }

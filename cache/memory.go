@@ -15,15 +15,26 @@ import (
 // to lose, and never wrong about content, because digests do not change their meaning. What
 // it says is stored may be gone from the store; whoever opens it finds out.
 type memory struct {
-	mu        sync.Mutex
-	manifests *simplelru.LRU[registry.Digest, registry.Manifest]
-	held      int64 // bytes of manifests
-	limit     int64
-	links     *simplelru.LRU[contentKey, *link]
-	tags      *simplelru.LRU[tagKey, tagRecord]
-	refusals  *simplelru.LRU[refusalKey, refusal]
-	lists     *simplelru.LRU[listingKey, listing]
+	mu       sync.Mutex
+	small    *simplelru.LRU[smallKey, registry.Manifest]
+	held     int64 // bytes of small content
+	limit    int64
+	links    *simplelru.LRU[contentKey, *link]
+	tags     *simplelru.LRU[tagKey, tagRecord]
+	refusals *simplelru.LRU[refusalKey, refusal]
+	lists    *simplelru.LRU[listingKey, listing]
 }
+
+// smallKey is content that is held whole: a manifest, or a blob of which only the bytes are
+// known. One digest may be asked for as both.
+type smallKey struct {
+	digest registry.Digest
+	blob   bool
+}
+
+// maxHeld is up to what size a blob is held. Image configurations are that small, every pull
+// asks for one, and opening a file for it costs more than sending it.
+const maxHeld = 32 << 10
 
 // Entries that are kept. A link takes about 300 bytes, a tag 400: at most some 20 MB
 // together, enough for the working set of several large clusters.
@@ -58,6 +69,7 @@ type link struct {
 	size      int64        // in bytes; -1 when not known
 	direct    atomic.Bool  // the layout and the catalog have a link of its own, or soon will
 	touchedAt atomic.Int64 // the hour, since 1970, of the last use that was noted
+	triedAt   atomic.Int64 // when, in nanoseconds since 1970, a link of its own was last written
 }
 
 // tagRecord is what is known of a tag.
@@ -76,7 +88,7 @@ type refusal struct {
 
 func newMemory(limit int64) *memory {
 	m := &memory{limit: limit}
-	m.manifests = newLRU(1<<20, func(_ registry.Digest, gone registry.Manifest) { m.held -= weight(gone) })
+	m.small = newLRU(1<<20, func(_ smallKey, gone registry.Manifest) { m.held -= weight(gone) })
 	m.links = newLRU[contentKey, *link](maxLinks, nil)
 	m.tags = newLRU[tagKey, tagRecord](maxTags, nil)
 	m.refusals = newLRU[refusalKey, refusal](maxRefusals, nil)
@@ -93,25 +105,39 @@ func newLRU[K comparable, V any](size int, onEvict func(K, V)) *simplelru.LRU[K,
 	return l
 }
 
-// weight is what a manifest takes in memory; the constant stands for its entry.
+// weight is what small content takes in memory; the constant stands for its entry.
 func weight(m registry.Manifest) int64 { return int64(len(m.Bytes)) + 512 }
 
 func (m *memory) manifest(d registry.Digest) (registry.Manifest, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.manifests.Get(d)
+	return m.small.Get(smallKey{d, false})
 }
 
-func (m *memory) addManifest(man registry.Manifest) {
+func (m *memory) addManifest(man registry.Manifest) { m.hold(smallKey{man.Digest, false}, man) }
+
+// blob returns the bytes of a small blob, which nobody may change.
+func (m *memory) blob(d registry.Digest) ([]byte, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if weight(man) > m.limit || m.manifests.Contains(man.Digest) {
+	held, ok := m.small.Get(smallKey{d, true})
+	return held.Bytes, ok
+}
+
+func (m *memory) addBlob(d registry.Digest, b []byte) {
+	m.hold(smallKey{d, true}, registry.Manifest{Bytes: b})
+}
+
+func (m *memory) hold(k smallKey, content registry.Manifest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if weight(content) > m.limit || m.small.Contains(k) {
 		return
 	}
-	m.manifests.Add(man.Digest, man)
-	m.held += weight(man)
+	m.small.Add(k, content)
+	m.held += weight(content)
 	for m.held > m.limit {
-		m.manifests.RemoveOldest()
+		m.small.RemoveOldest()
 	}
 }
 
@@ -150,7 +176,8 @@ func (m *memory) addTag(k tagKey, r tagRecord) {
 func (m *memory) forget(d registry.Digest, tags []tagKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.manifests.Remove(d)
+	m.small.Remove(smallKey{d, false})
+	m.small.Remove(smallKey{d, true})
 	for _, k := range tags {
 		if r, ok := m.tags.Peek(k); ok && r.Digest == d {
 			m.tags.Remove(k)

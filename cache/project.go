@@ -12,7 +12,7 @@ import (
 // Project is one proxied upstream and how it is to be cached.
 type Project struct {
 	Name     string          // first path segment of its repositories, "docker.io"
-	Upstream registry.Reader // asked with Repo.Name; optional power: StatBlob
+	Upstream registry.Reader // asked with Repo.Name; optional powers: StatBlob, Tagged
 
 	TTL      time.Duration // a tag asked for longer ago is checked upstream; zero: 1 minute; negative: always
 	Negative time.Duration // how long "unknown" is remembered; zero: 10 s; negative: not at all

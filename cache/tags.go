@@ -110,9 +110,8 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRec
 		r.news = false
 		return r, nil
 	}
-	ctx := c.life // outlives the client that asked; upstream's own time limits end it
 	now := time.Now()
-	desc, err := p.Upstream.Resolve(ctx, k.repo, k.tag)
+	desc, err := c.ask(p, k, old, known && !old.Gone)
 	p.health.note(err)
 	switch {
 	case registry.Unknown(err):
@@ -121,20 +120,39 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRec
 	case err != nil:
 		return tagRecord{}, err
 	}
-	next := tagRecord{Tag: catalog.Tag{Descriptor: desc, CheckedAt: now, ChangedAt: now}}
+	next := tagRecord{Tag: catalog.Tag{Descriptor: desc, CheckedAt: now, ChangedAt: now}, news: true}
 	if known && !old.Gone && old.Digest == desc.Digest {
-		next.Tag.Descriptor = old.Descriptor
-		next.ChangedAt, next.savedAt = old.ChangedAt, old.savedAt
-	} else {
-		m, err := c.fetchManifest(ctx, p, k.repo, desc.Digest)
-		if err != nil {
-			return tagRecord{}, err
-		}
-		next.Tag.Descriptor = m.Descriptor
-		next.news = true
+		next.ChangedAt, next.savedAt, next.news = old.ChangedAt, old.savedAt, false
 	}
 	c.saveTag(k, next, now)
 	return next, nil
+}
+
+// ask has upstream say what a tag points to, and the manifest brought here if it is not the
+// one of the old record. Where there is no old one, asking for the manifest at once saves a
+// round trip; where there is, a HEAD is all that an unmoved tag costs, and Docker Hub does not
+// count it.
+func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool) (registry.Descriptor, error) {
+	ctx := c.life // outlives the client that asked; upstream's own time limits end it
+	if t, ok := p.Upstream.(interface {
+		Tagged(context.Context, registry.Repo, string) (registry.Manifest, error)
+	}); ok && !known {
+		sent, err := t.Tagged(ctx, k.repo, k.tag)
+		if err != nil {
+			return registry.Descriptor{}, err
+		}
+		m, err := c.take(p, contentKey{k.repo, sent.Digest}, sent)
+		return m.Descriptor, err
+	}
+	desc, err := p.Upstream.Resolve(ctx, k.repo, k.tag)
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
+	if known && old.Digest == desc.Digest {
+		return old.Descriptor, nil
+	}
+	m, err := c.fetchManifest(ctx, p, k.repo, desc.Digest)
+	return m.Descriptor, err
 }
 
 // tagGone remembers that upstream does not have a tag. Content that the tag led to stays and

@@ -17,7 +17,7 @@ func TestPullAndPullAgain(t *testing.T) {
 	if err := h.pull(t, hub("library/busybox"), "1.35"); err != nil {
 		t.Fatal(err)
 	}
-	wantAsked(t, o, "resolve library/busybox 1.35", "manifest library/busybox "+short(string(img.manifest.Digest)),
+	wantAsked(t, o, "tagged library/busybox 1.35",
 		"blob library/busybox "+short(string(img.config)), "blob library/busybox "+short(string(img.layer)))
 
 	o.set(func() { o.fail = down })
@@ -43,31 +43,31 @@ func TestTagFreshness(t *testing.T) {
 		asked []string
 		trace registry.Outcome
 	}
-	resolve := "resolve " + repo + " latest"
+	resolve, tagged := "resolve "+repo+" latest", "tagged "+repo+" latest"
 	rows := []struct {
 		name    string
 		project func(*Project)
 		steps   []step
 	}{
 		{"fresh record asks nobody", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{59 * time.Second, nil, "one", nil, registry.Hit},
 		}},
 		{"old record of an unmoved tag costs one HEAD", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{61 * time.Second, nil, "one", []string{resolve}, registry.Hit},
 			{59 * time.Second, nil, "one", nil, registry.Hit},
 		}},
 		{"ttl below zero asks each time", func(p *Project) { p.TTL = -1 }, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{0, nil, "one", []string{resolve}, registry.Hit},
 		}},
 		{"moved tag is fetched by digest", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) { o.putImage(t, repo, "latest", []byte("two")) }, "two", []string{resolve, "manifest"}, registry.Miss},
 		}},
 		{"tag moved while upstream is down", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) {
 				o.putImage(t, repo, "latest", []byte("two"))
 				o.fail = down
@@ -79,51 +79,51 @@ func TestTagFreshness(t *testing.T) {
 			{time.Second, nil, "two", nil, registry.Hit},
 		}},
 		{"upstream throttles", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) {
 				o.fail = func(string, string, string) error { return &registry.Fault{Code: registry.Throttled} }
 			}, "one", []string{resolve}, registry.Stale},
 		}},
 		{"upstream denies", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) {
 				o.fail = func(string, string, string) error { return &registry.Fault{Code: registry.Denied} }
 			}, "one", []string{resolve}, registry.Stale},
 		}},
 		{"upstream denies and that is final", func(p *Project) { p.DenyWithUpstream = true }, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) {
 				o.fail = func(string, string, string) error { return &registry.Fault{Code: registry.Denied} }
 			}, "DENIED", []string{resolve}, ""},
 		}},
 		{"stale no longer than allowed", func(p *Project) { p.StaleFor = time.Hour }, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{59 * time.Minute, func(o *origin) { o.fail = down }, "one", []string{resolve}, registry.Stale},
 			{2 * time.Minute, nil, "UNAVAILABLE", []string{resolve}, ""},
 		}},
 		{"tag gone upstream", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) { delete(o.tags, repo+":latest") }, "MANIFEST_UNKNOWN", []string{resolve}, ""},
 			{9 * time.Second, nil, "MANIFEST_UNKNOWN", nil, ""},
-			{2 * time.Second, nil, "MANIFEST_UNKNOWN", []string{resolve}, ""},
-			{11 * time.Second, func(o *origin) { o.fail = down }, "UNAVAILABLE", []string{resolve}, ""},
+			{2 * time.Second, nil, "MANIFEST_UNKNOWN", []string{tagged}, ""},
+			{11 * time.Second, func(o *origin) { o.fail = down }, "UNAVAILABLE", []string{tagged}, ""},
 		}},
 		{"tag gone upstream and kept", func(p *Project) { p.KeepGone = true }, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) { delete(o.tags, repo+":latest") }, "one", []string{resolve}, registry.Stale},
 			{time.Second, nil, "one", nil, registry.Hit},
 		}},
 		{"unknown tag is remembered for ten seconds", nil, []step{
-			{0, func(o *origin) { delete(o.tags, repo+":latest") }, "MANIFEST_UNKNOWN", []string{resolve}, ""},
+			{0, func(o *origin) { delete(o.tags, repo+":latest") }, "MANIFEST_UNKNOWN", []string{tagged}, ""},
 			{9 * time.Second, nil, "MANIFEST_UNKNOWN", nil, ""},
-			{2 * time.Second, func(o *origin) { o.putImage(t, repo, "latest", []byte("two")) }, "two", []string{resolve, "manifest"}, registry.Miss},
+			{2 * time.Second, func(o *origin) { o.putImage(t, repo, "latest", []byte("two")) }, "two", []string{tagged}, registry.Miss},
 		}},
 		{"unknown tag while upstream is down is no 404", nil, []step{
-			{0, func(o *origin) { o.fail = down }, "UNAVAILABLE", []string{resolve}, ""},
-			{0, nil, "UNAVAILABLE", []string{resolve}, ""},
+			{0, func(o *origin) { o.fail = down }, "UNAVAILABLE", []string{tagged}, ""},
+			{0, nil, "UNAVAILABLE", []string{tagged}, ""},
 		}},
 		{"manifest of a moved tag cannot be had", nil, []step{
-			{0, nil, "one", []string{resolve, "manifest"}, registry.Miss},
+			{0, nil, "one", []string{tagged}, registry.Miss},
 			{2 * time.Minute, func(o *origin) {
 				o.putImage(t, repo, "latest", []byte("two"))
 				o.fail = func(question, _, _ string) error {
@@ -242,7 +242,7 @@ func TestClockSetBack(t *testing.T) {
 func TestHerdOnOneTagAsksOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin()
-		img := o.putImage(t, "library/nginx", "latest", []byte("one"))
+		o.putImage(t, "library/nginx", "latest", []byte("one"))
 		o.fail = func(string, string, string) error { time.Sleep(time.Second); return nil }
 		h := proxy(t, o)
 		for range 100 {
@@ -254,7 +254,7 @@ func TestHerdOnOneTagAsksOnce(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		wantAsked(t, o, "resolve library/nginx latest", "manifest library/nginx "+short(string(img.manifest.Digest)))
+		wantAsked(t, o, "tagged library/nginx latest")
 		h.stop()
 	})
 }
