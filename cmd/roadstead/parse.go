@@ -15,7 +15,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"gopkg.in/yaml.v3"
 )
 
 // places are where the configuration is looked for when no --config is given.
