@@ -126,18 +126,9 @@ func (f *flight) fly(ctx context.Context) error {
 	if f.landed(ctx) {
 		return nil
 	}
-	src, err := p.Upstream.Blob(ctx, f.key.repo, f.key.digest)
-	p.health.note(err)
+	draft, total, err := f.fetch(ctx)
 	if registry.Unknown(err) {
 		c.memory.refuse(refused, err, p.Negative)
-	}
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	size, err := f.agree(src.Size)
-	if err == nil {
-		err = f.fill(ctx, src, size)
 	}
 	if errors.Is(err, errCorrupt) {
 		p.figures.corrupt.Add(1)
@@ -145,7 +136,44 @@ func (f *flight) fly(ctx context.Context) error {
 		c.memory.refuse(refused, err, corruptFor)
 		c.log.Warn("corrupt content from upstream", "repo", f.key.repo.String(), "digest", f.key.digest, "err", err)
 	}
+	if draft != nil {
+		f.keep(draft, total)
+	}
 	return err
+}
+
+// fetch opens the blob at upstream and brings it into a draft. It returns the draft only when
+// that is proved, and lets go of upstream before anything is kept.
+func (f *flight) fetch(ctx context.Context) (*storage.Draft, int64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	src, err := f.project.Upstream.Blob(ctx, f.key.repo, f.key.digest)
+	f.project.health.note(err)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer src.Close()
+	size, err := f.agree(src.Size)
+	if err != nil {
+		return nil, 0, err
+	}
+	draft, err := f.reserve(ctx, size)
+	if err != nil {
+		return nil, 0, f.pass(size, err)
+	}
+	f.begin(size, draft)
+	f.cache.calm.begin()
+	defer f.cache.calm.end()
+	in := receive(src)
+	defer in.stop(cancel)
+	total, err := f.copy(in, size, draft)
+	if err != nil {
+		return nil, 0, err
+	}
+	if total < 0 {
+		return nil, 0, nil
+	}
+	return draft, total, nil
 }
 
 // landed looks once more into the store: another flight of the digest may have ended between
@@ -197,53 +225,29 @@ func (c *Cache) share(f *flight, k contentKey, l *link) {
 // errCorrupt marks content that is not what its digest says.
 var errCorrupt = errors.New("corrupt content")
 
-// chunk is how much is read from upstream at a time. A fast upstream fills it, and each fill
-// costs two system calls and wakes the readers; a slow one hands out what it has.
-const chunk = 256 << 10
-
-var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
-
-// fill copies upstream's body into a draft and proves it. Trouble with the draft is not the
-// readers': they go to upstream themselves.
-func (f *flight) fill(ctx context.Context, src registry.Blob, size int64) error {
-	draft, err := f.reserve(ctx, size)
-	if err != nil {
-		return f.pass(size, err)
-	}
-	total, err := f.copy(src, size, draft)
-	if err != nil || total < 0 {
-		return err
-	}
-	f.keep(draft, total)
-	return nil
-}
-
-// copy brings the bytes into the draft and proves them. It returns how many there are, or -1
+// copy writes the bytes into the draft and proves them. It returns how many there are, or -1
 // when the readers have been sent on their own way.
-func (f *flight) copy(src registry.Blob, size int64, draft *storage.Draft) (total int64, err error) {
-	f.begin(size, draft)
-	f.cache.calm.begin()
-	defer f.cache.calm.end()
-	buf := chunks.Get().(*[chunk]byte)
-	defer chunks.Put(buf)
-	for {
-		n, readErr := src.Read(buf[:])
+func (f *flight) copy(in *intake, size int64, draft *storage.Draft) (total int64, err error) {
+	for p := range in.pieces {
+		n := p.n
 		if total += int64(n); size >= 0 && total > size {
+			p.release()
 			return 0, fmt.Errorf("%w: more than the %d bytes that it should have", errCorrupt, size)
 		}
 		if n > 0 {
 			f.project.figures.upstream.Add(int64(n))
-			if _, err := draft.Write(buf[:n]); err != nil {
+			_, err := draft.Write(p.buf[:n])
+			p.release()
+			if err != nil {
 				return -1, f.pass(size, err)
 			}
 			f.step(total)
+		} else {
+			p.release()
 		}
-		if readErr == io.EOF {
-			break
-		}
-		if readErr != nil {
-			f.project.health.note(readErr)
-			return 0, readErr
+		if p.err != nil && p.err != io.EOF {
+			f.project.health.note(p.err)
+			return 0, p.err
 		}
 	}
 	if err := draft.Verify(f.key.digest, size); err != nil {
