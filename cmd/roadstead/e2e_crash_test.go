@@ -80,7 +80,7 @@ const settled = 2 * time.Second
 // FAULTS P1).
 func TestKilledAtAnyMoment(t *testing.T) {
 	e2e(t)
-	const rounds = 54
+	const rounds = 50
 	u := startUpstream(t, upstreamConfig{})
 	g := startGate(t, u.url)
 	n := newNode(t, nodeConfig{projects: map[string]any{"docker.io": project(g.url, map[string]any{"hub": true})}})

@@ -138,29 +138,6 @@ func TestUpstreamRefuses(t *testing.T) {
 	}
 }
 
-// Credentials that upstream does not take are reported as its denial, by its name.
-func TestWrongCredentials(t *testing.T) {
-	e2e(t)
-	open := startUpstream(t, upstreamConfig{})
-	img := recipe{seed: 93000}.make(t, "1")
-	open.push(t, "team/app", img)
-	private := startUpstream(t, upstreamConfig{dir: open.dir, tokens: startTokenServer(t, true)})
-	for name, credentials := range map[string]map[string]any{
-		"wrong password": {"username": tokenUser, "password": "not it", "auth_hosts": []string{"127.0.0.1"}, "insecure": true},
-		"no credentials": nil,
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := startNode(t, nodeConfig{projects: map[string]any{"quay.io": private.project(credentials)}})
-			for _, path := range []string{manifestPath("quay.io/team/app", "1"), blobPath("quay.io/team/app", img.blobOrder[0])} {
-				a := n.ask(http.MethodGet, path)
-				if a.status != http.StatusForbidden || !strings.Contains(string(a.body), "DENIED") || !strings.Contains(string(a.body), "quay.io") {
-					t.Errorf("GET %s: %v; want 403 DENIED that names quay.io", path, a)
-				}
-			}
-		})
-	}
-}
-
 // A tag that has moved upstream is seen to have moved, and what it pointed to stays.
 func TestTagMoves(t *testing.T) {
 	e2e(t)

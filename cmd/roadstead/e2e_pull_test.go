@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"maps"
 	"testing"
 	"time"
 )
@@ -28,21 +27,21 @@ type harbour struct {
 	all  []*upstream
 }
 
-// startHarbour starts a node with the projects docker.io (open, names below library/), quay.io
-// (private, with tokens) and registry.example (over TLS).
+// startHarbour starts a node with the projects docker.io (tokens for everybody, names below
+// library/), quay.io (tokens for those who have the password) and registry.example (open, over
+// TLS).
 func startHarbour(t *testing.T, c nodeConfig) *harbour {
 	t.Helper()
 	open := startUpstream(t, upstreamConfig{})
-	tokens := startTokenServer(t, true)
-	private := startUpstream(t, upstreamConfig{dir: open.dir, tokens: tokens})
+	hub := startUpstream(t, upstreamConfig{dir: open.dir, tokens: startTokenServer(t, false)})
+	private := startUpstream(t, upstreamConfig{dir: open.dir, tokens: startTokenServer(t, true)})
 	secure := startUpstream(t, upstreamConfig{dir: open.dir, tls: true})
 	c.projects = map[string]any{
-		"docker.io":        open.project(map[string]any{"hub": true}),
+		"docker.io":        hub.project(map[string]any{"hub": true}),
 		"quay.io":          private.project(map[string]any{"username": tokenUser, "password": tokenSecret, "auth_hosts": []string{"127.0.0.1"}, "insecure": true}),
 		"registry.example": secure.project(nil),
 	}
-	c.more = maps.Clone(c.more)
-	return &harbour{node: startNode(t, c), open: open, all: []*upstream{open, private, secure}}
+	return &harbour{node: startNode(t, c), open: open, all: []*upstream{open, hub, private, secure}}
 }
 
 // stopUpstreams ends all upstreams: nothing answers on their ports.
