@@ -71,9 +71,9 @@ func (l *ledger) pull(n *node, repo string, img *image) (alive bool) {
 }
 
 // settled is after how long a delivery has to survive a crash. The last byte leaves as soon as it
-// is proved, before the content is durable and in the catalog: a crash in those milliseconds
-// costs a second download, and no client anything.
-const settled = 2 * time.Second
+// is proved; the content is made durable in the next quiet moment, which is waited for three
+// seconds at most. A crash before that costs a second download, and no client anything.
+const settled = 5 * time.Second
 
 // A node that is killed at any moment of its work starts again at once, with nothing partial to
 // be seen and all that it had delivered still there, upstream or no upstream (promises 4 and 5,
@@ -113,7 +113,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 		}
 		alive := time.Duration(rand.Int64N(int64(400 * time.Millisecond)))
-		if round%6 == 5 {
+		if round%10 == 9 {
 			alive += settled
 		}
 		time.Sleep(alive)
@@ -130,7 +130,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("round %d", round)
 		}
-		if round%6 == 5 {
+		if round%10 == 9 {
 			survived(t, n, g, durable)
 		}
 	}
