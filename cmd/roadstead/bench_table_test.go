@@ -109,12 +109,15 @@ func (f *benchFigure) ratio(contestant string) string {
 	if !ok || !there || other.value <= 0 {
 		return "–"
 	}
-	got := group(mine.value/other.value, 2)
+	got := mine.value / other.value
 	if f.others[contestant] == 0 {
-		return got
+		return group(got, 2)
 	}
-	bound := f.atMost / f.others[contestant]
-	return got + " of " + group(bound, 2) + verdict(mine.value/other.value, bound, 2, true)
+	bound, places := f.atMost/f.others[contestant], 2
+	if bound < 0.1 {
+		places = 3
+	}
+	return group(got, places) + " of " + group(bound, places) + verdict(got, bound, places, true)
 }
 
 // cell formats what a contestant reached: "33 (28,100)".
