@@ -31,7 +31,7 @@ import (
 //	ROADSTEAD_BENCH_ROUNDS   rounds of what takes less than a second. Default: 5. What takes
 //	                         longer has fewer, in proportion.
 //	ROADSTEAD_BENCH_MILLION  "rows": also start with a million blobs in the catalog;
-//	                         "files": and in the directory (5 GB of disk, some minutes).
+//	                         "files": and in the directory (5 GB of disk, ten minutes).
 //	ROADSTEAD_BENCH_PATIENT  "1": also distribution's herd at the slow upstream (2 minutes).
 //	ROADSTEAD_BINARY         a built roadstead to measure instead of this checkout's.
 func BenchmarkPeers(b *testing.B) {
