@@ -553,8 +553,10 @@ func TestManifestIsKeptOnceThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, dir := newOrigin(), t.TempDir()
 		img := o.putImage(t, "library/x", "1", []byte("layer"))
-		link := filepath.Join(dir, "docker/registry/v2/repositories/docker.io/library/x/_manifests/revisions/sha256", img.manifest.Digest.Encoded(), "link")
-		h := newHouse(t, dir, Config{Projects: []Project{{Name: "docker.io", Upstream: o, TTL: time.Hour}}})
+		manifests := filepath.Join(dir, "docker/registry/v2/repositories/docker.io/library/x/_manifests")
+		link := filepath.Join(manifests, "revisions/sha256", img.manifest.Digest.Encoded(), "link")
+		tag := filepath.Join(manifests, "tags/1/current/link")
+		h := newHouse(t, dir, Config{Projects: []Project{{Name: "docker.io", Upstream: o, TTL: time.Second}}})
 		blobs := filepath.Join(dir, "docker/registry/v2/blobs")
 		if err := os.MkdirAll(filepath.Dir(blobs), 0o755); err != nil {
 			t.Fatal(err)
@@ -576,8 +578,10 @@ func TestManifestIsKeptOnceThereIsRoom(t *testing.T) {
 		for range 3 {
 			pull()
 		}
-		if _, err := os.Stat(link); err == nil {
-			t.Error("a manifest that is not stored is linked")
+		for _, name := range []string{link, tag} {
+			if _, err := os.Stat(name); err == nil {
+				t.Errorf("%s leads to a manifest that is not stored", name)
+			}
 		}
 		if got := h.Stats().PassThrough; got != 1 {
 			t.Errorf("keeping was tried %d times at once, want 1", got)
@@ -585,10 +589,14 @@ func TestManifestIsKeptOnceThereIsRoom(t *testing.T) {
 		if err := os.Remove(blobs); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Minute)
-		pull()
-		if _, err := os.Stat(link); err != nil || !h.stored(img.manifest.Digest) {
-			t.Errorf("once it can be kept: stored %v, link %v", h.stored(img.manifest.Digest), err)
+		for range 2 {
+			time.Sleep(2 * time.Minute)
+			pull()
+		}
+		for _, name := range []string{link, tag} {
+			if _, err := os.Stat(name); err != nil || !h.stored(img.manifest.Digest) {
+				t.Errorf("once it can be kept: stored %v, %v", h.stored(img.manifest.Digest), err)
+			}
 		}
 		h.stop()
 	})

@@ -52,6 +52,7 @@ type Cache struct {
 
 	refreshes group[tagKey, tagRecord]
 	fetches   group[contentKey, registry.Manifest]
+	keeps     group[contentKey, struct{}] // manifests on their way into the store
 	listings  group[listingKey, listing]
 
 	flightsMu sync.Mutex

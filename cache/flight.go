@@ -284,8 +284,10 @@ func (f *flight) pass(size int64, err error) error {
 	}
 	f.mu.Lock()
 	f.bypass = true
-	begun := f.draft != nil && f.size >= 0
-	f.size = size
+	begun := f.size >= 0
+	if !begun {
+		f.size = size
+	}
 	f.wake()
 	f.mu.Unlock()
 	if !begun {
@@ -322,7 +324,10 @@ func (f *flight) step(written int64) {
 func (f *flight) prove(size int64) {
 	f.mu.Lock()
 	early := f.size >= 0
-	f.size, f.written, f.proved = size, size, true
+	if !early {
+		f.size = size // never written once the readers are in, who read it without the lock
+	}
+	f.written, f.proved = size, true
 	f.wake()
 	f.mu.Unlock()
 	if !early {

@@ -13,6 +13,13 @@ type call[V any] struct {
 	err   error
 }
 
+// pending returns the call for k that is under way, or nil.
+func (g *group[K, V]) pending(k K) *call[V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.calls[k]
+}
+
 // wait blocks until the work is done or ctx ends.
 func (w *call[V]) wait(ctx context.Context) (V, error) {
 	select {

@@ -177,7 +177,7 @@ func (c *Cache) learn(repo registry.Repo, m registry.Manifest, refs registry.Ref
 func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs registry.References) {
 	l.direct.Store(true)
 	l.triedAt.Store(time.Now().UnixNano())
-	c.work.start(func() {
+	c.keeps.join(k, c.work.start, func() (struct{}, error) {
 		c.calm.wait(c.life)
 		ctx, cancel := c.keeping()
 		defer cancel()
@@ -189,9 +189,10 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 			l.direct.Store(false)
 			c.totals.passed.Add(1)
 			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
-			return
+			return struct{}{}, err
 		}
 		c.later(func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
+		return struct{}{}, nil
 	})
 }
 

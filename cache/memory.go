@@ -172,6 +172,16 @@ func (m *memory) addTag(k tagKey, r tagRecord) {
 	m.tags.Add(k, r)
 }
 
+// unsaved notes that a tag's record is in memory only, so that the next check saves it.
+func (m *memory) unsaved(k tagKey, d registry.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r, ok := m.tags.Peek(k); ok && r.Digest == d {
+		r.savedAt = time.Time{}
+		m.tags.Add(k, r)
+	}
+}
+
 // forget drops what is known of content that has been evicted, and of the tags on it.
 func (m *memory) forget(d registry.Digest, tags []tagKey) {
 	m.mu.Lock()

@@ -190,14 +190,30 @@ func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
 	c.memory.addTag(k, r)
 	c.work.start(func() {
 		if moved {
-			ctx, cancel := c.keeping()
-			defer cancel()
-			if err := c.store.Tag(ctx, k.repo.String(), k.tag, r.Digest); err != nil {
+			if err := c.keepTag(k, r.Digest); err != nil {
 				c.fault("write the link of a tag", err, "repo", k.repo.String(), "tag", k.tag)
+				c.memory.unsaved(k, r.Digest)
+				return
 			}
 		}
 		c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) })
 	})
+}
+
+// keepTag writes the link of a tag, once the manifest that it leads to is stored: a crash or a
+// full disk must not leave a tag that leads nowhere.
+func (c *Cache) keepTag(k tagKey, d registry.Digest) error {
+	ctx, cancel := c.keeping()
+	defer cancel()
+	if keep := c.keeps.pending(contentKey{k.repo, d}); keep != nil {
+		if _, err := keep.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := c.store.Stat(ctx, d); err != nil {
+		return err
+	}
+	return c.store.Tag(ctx, k.repo.String(), k.tag, d)
 }
 
 func gone(repo registry.Repo, tag string) error {
