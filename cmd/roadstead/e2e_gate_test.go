@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -55,6 +56,7 @@ func startGate(t testing.TB, upstreamURL string) *gate {
 		ModifyResponse: g.modify,
 		FlushInterval:  -1,
 		Transport:      &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
+		ErrorLog:       log.New(io.Discard, "", 0), // that bodies break off is what it is for
 		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { panic(http.ErrAbortHandler) },
 	}
 	g.up()
