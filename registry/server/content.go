@@ -28,7 +28,7 @@ func (s *Server) manifest(ctx context.Context, res *response, r *http.Request) e
 		if err != nil {
 			return err
 		}
-		if r.Method == http.MethodHead {
+		if res.head {
 			return res.content(r, tag.MediaType, tag.Digest, sized(tag.Size))
 		}
 		d = tag.Digest
@@ -42,37 +42,54 @@ func (s *Server) manifest(ctx context.Context, res *response, r *http.Request) e
 
 // blob answers GET and HEAD of a blob.
 func (s *Server) blob(ctx context.Context, res *response, r *http.Request) error {
-	d := res.target.digest
-	if r.Method == http.MethodHead && s.stat != nil {
-		found, err := s.stat(ctx, res.repo, d)
-		if err != nil {
-			return err
-		}
-		return res.content(r, octets, d, sized(found.Size))
+	if res.head {
+		return s.blobHead(ctx, res, r)
 	}
-	b, err := s.config.Registry.Blob(ctx, res.repo, d)
+	b, err := s.config.Registry.Blob(ctx, res.repo, res.target.digest)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if r.Method == http.MethodHead {
-		return res.content(r, octets, d, sized(b.Size))
+	if err := whole(b); err != nil {
+		return err
 	}
-	// ServeContent believes the end that it finds. If that is not where it should be, as in a
-	// file that was emptied behind our back, its answer would be whole and wrong.
-	if end, err := b.Seek(0, io.SeekEnd); err != nil || end != b.Size {
-		return fmt.Errorf("blob %s of %d bytes ends at %d: %w", d, b.Size, end, errors.Join(err, errDamaged))
+	return res.content(r, octets, res.target.digest, b.ReadSeekCloser)
+}
+
+// blobHead answers HEAD of a blob.
+func (s *Server) blobHead(ctx context.Context, res *response, r *http.Request) error {
+	if s.stat != nil {
+		found, err := s.stat(ctx, res.repo, res.target.digest)
+		if err != nil {
+			return err
+		}
+		return res.content(r, octets, res.target.digest, sized(found.Size))
 	}
-	return res.content(r, octets, d, b.ReadSeekCloser)
+	b, err := s.config.Registry.Blob(ctx, res.repo, res.target.digest)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return res.content(r, octets, res.target.digest, sized(b.Size))
+}
+
+// whole checks that b ends where it should. ServeContent believes the end that it finds: of a
+// file that was emptied behind our back its answer would be complete and wrong.
+func whole(b registry.Blob) error {
+	end, err := b.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("find the end of the content: %w", err)
+	}
+	if end != b.Size {
+		return fmt.Errorf("content of %d bytes ends at %d: %w", b.Size, end, errDamaged)
+	}
+	return nil
 }
 
 // content sends body, or tells why not. http.ServeContent does it: ranges and conditions come
 // with that, and the same for HEAD. The digest in the header is the one that body was
 // verified against, never what somebody said of it.
 func (res *response) content(r *http.Request, mediaType string, d registry.Digest, body io.ReadSeeker) error {
-	if res.trace.Stale {
-		res.Header()["Warning"] = stale
-	}
 	res.values = [...]string{mediaType, string(d), `"` + string(d) + `"`}
 	header := res.Header()
 	header["Content-Type"] = res.values[0:1:1]
@@ -80,24 +97,36 @@ func (res *response) content(r *http.Request, mediaType string, d registry.Diges
 	header["Etag"] = res.values[2:3:3]
 	header["X-Content-Type-Options"] = nosniff
 	header["Content-Security-Policy"] = sandbox
-
-	if _, given := r.Header["Range"]; given {
-		size, err := body.Seek(0, io.SeekEnd)
-		if err != nil {
-			return fmt.Errorf("find the end of %s: %w", d, err)
-		}
-		res.size = size
-		clean, n := "", 0
-		if values := r.Header["Range"]; len(values) == 1 && !res.head {
-			clean, n = rangeOf(values[0], size)
-		}
-		r = withRange(r, clean)
-		if n > 1 {
-			p := &parts{body: body}
-			defer p.stop()
-			body = p
-		}
+	if res.trace.Stale {
+		header["Warning"] = stale
 	}
+	if _, given := r.Header["Range"]; given {
+		return res.ranges(r, body)
+	}
+	return res.serveContent(r, body)
+}
+
+// ranges sends what a Range header asks for.
+func (res *response) ranges(r *http.Request, body io.ReadSeeker) error {
+	size, err := body.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("find the end of the content: %w", err)
+	}
+	res.size = size
+	clean, n := "", 0
+	if values := r.Header["Range"]; len(values) == 1 && !res.head {
+		clean, n = rangeOf(values[0], size)
+	}
+	if n > 1 {
+		p := &parts{body: body}
+		defer p.stop()
+		body = p
+	}
+	return res.serveContent(withRange(r, clean), body)
+}
+
+// serveContent has net/http send body.
+func (res *response) serveContent(r *http.Request, body io.ReadSeeker) error {
 	res.serving = true
 	// Without a time there is no Last-Modified: content has none, and that of a tag is unknown.
 	http.ServeContent(res, r, "", time.Time{}, body)

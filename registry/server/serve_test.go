@@ -96,6 +96,7 @@ func TestDrainEnds(t *testing.T) {
 	shelf.pause = func(ctx context.Context) { // it waits as long as it may
 		<-ctx.Done()
 		cause.Store(context.Cause(ctx))
+		time.Sleep(50 * time.Millisecond) // and takes a moment to leave
 	}
 	shelf.fail = context.Canceled
 	log := &lines{}

@@ -133,23 +133,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.counters.inFlight.Add(1)
 	defer s.counters.inFlight.Add(-1)
 
-	t, err := parse(r.URL.Path, r.URL.RawPath, s.config.Known)
-	if t.kind == other && s.config.Other != nil {
+	res := &response{w: w, server: s}
+	res.target, res.err = parse(r.URL.Path, r.URL.RawPath, s.config.Known)
+	if res.target.kind == other && s.config.Other != nil {
 		s.config.Other.ServeHTTP(w, r)
 		return
 	}
-	res := &response{
-		w: w, server: s, target: t,
-		head:  r.Method == http.MethodHead,
-		http1: r.ProtoMajor == 1,
-		plain: r.ProtoMajor == 1 && r.TLS == nil,
-	}
+	res.head = r.Method == http.MethodHead
+	res.http1 = r.ProtoMajor == 1
+	res.plain = res.http1 && r.TLS == nil
 	defer s.finish(res, r, start)
 	s.spare(res, r)
-	if err == nil {
-		err = s.answer(res, r)
+	if res.err == nil {
+		res.err = s.answer(res, r)
 	}
-	res.err = err
 }
 
 // spare sees to it that the body of a request, which nobody reads here, costs little.
