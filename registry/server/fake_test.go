@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -105,19 +106,12 @@ func (s *shelf) Tags(ctx context.Context, repo registry.Repo, after string, n in
 	}
 	var list []string
 	for name := range s.tags {
-		if tag, ok := bytesAfter(name, repo.String()+":"); ok && tag > after {
+		if tag, ok := strings.CutPrefix(name, repo.String()+":"); ok && tag > after {
 			list = append(list, tag)
 		}
 	}
 	slices.Sort(list)
 	return list[:min(n, len(list))], nil
-}
-
-func bytesAfter(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
-		return "", false
-	}
-	return s[len(prefix):], true
 }
 
 func (s *shelf) Referrers(ctx context.Context, repo registry.Repo, d registry.Digest, artifactType string) ([]registry.Descriptor, error) {

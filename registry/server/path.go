@@ -40,9 +40,8 @@ type target struct {
 //
 // A registry is found at /v2/…, and for a project that is known also at /<project>/v2/…
 // (Docker's mirrors with a path), at /v2/<project>/v2/… (the same clients, given the other
-// form) and at /<project>/… without any /v2 (containerd's override_path). An organisation
-// called "v2" below a project is out of reach for that; Docker Hub and quay.io have none,
-// their names are longer.
+// form) and at /<project>/… without any /v2 (containerd's override_path). Whoever has an
+// organisation called "v2" finds it below one more of them, at /v2/<project>/v2/v2/….
 //
 // Repository names may contain every word of the API, so the endpoint is found from the
 // right: "a/blobs/manifests/latest" is the tag latest of "a/blobs".

@@ -44,6 +44,7 @@ func TestParse(t *testing.T) {
 
 		{name: "root of a project", path: "/docker.io/v2/library/x/manifests/1", want: target{kind: manifest, name: "docker.io/library/x", tag: "1"}},
 		{name: "root of a project after v2", path: "/v2/docker.io/v2/library/x/tags/list", want: target{kind: tags, name: "docker.io/library/x"}},
+		{name: "organisation called v2", path: "/v2/docker.io/v2/v2/x/manifests/1", want: target{kind: manifest, name: "docker.io/v2/x", tag: "1"}},
 		{name: "no v2 at all", path: "/docker.io/library/x/manifests/1", want: target{kind: manifest, name: "docker.io/library/x", tag: "1"}},
 		{name: "v2 of an unknown project is a name", path: "/v2/quay.io/v2/x/manifests/1", want: target{kind: manifest, name: "quay.io/v2/x", tag: "1"}},
 		{name: "project and no repository", path: "/docker.io/manifests/1", want: target{}},

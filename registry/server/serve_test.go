@@ -130,7 +130,6 @@ func TestDrainEnds(t *testing.T) {
 	}
 }
 
-// What ctx carries is with the requests, and its end is not.
 func TestServeFails(t *testing.T) {
 	l := listen(t)
 	l.Close()
