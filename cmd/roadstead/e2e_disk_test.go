@@ -110,7 +110,8 @@ func TestFullDisk(t *testing.T) {
 			if err := n.pull("docker.io/"+repo, "1", img); err != nil {
 				t.Fatal(err)
 			}
-			return isFile(dataFile(n.dir, img.top().digest))
+			link := "docker/registry/v2/repositories/docker.io/" + repo + "/_manifests/tags/1/current/link"
+			return isFile(dataFile(n.dir, img.top().digest)) && isFile(filepath.Join(n.dir, link))
 		})
 	}
 	n.terminate(10 * time.Second)
