@@ -54,7 +54,7 @@ func small(b *testing.B, method, path string) {
 		}
 	})
 	b.Run("process", func(b *testing.B) {
-		c := startChild(b)
+		c := startChild(b, 0)
 		const conns = 64
 		var asks []func([]byte)
 		for range conns {
@@ -125,7 +125,7 @@ func BenchmarkLayer(b *testing.B) {
 		digest registry.Digest
 	}{{"file", childLarge}, {"reader", childHidden}} {
 		b.Run(content.name, func(b *testing.B) {
-			c := startChild(b)
+			c := startChild(b, 0)
 			get := func() {
 				resp, err := http.Get("http://" + c.addr + benchRepo + "/blobs/" + string(content.digest))
 				if err != nil {
@@ -162,7 +162,7 @@ func TestStalledStreamMemory(t *testing.T) {
 		t.Skip("the race detector takes more memory than what is measured")
 	}
 	for d, most := range map[registry.Digest]float64{childLarge: 40, childHidden: 40 + bufferSize>>10} {
-		c := startChild(t)
+		c := startChild(t, 0)
 		ask := dial(t, c.addr)
 		for range 200 {
 			ask([]byte("GET " + benchRepo + "/blobs/" + string(childSmall) + " HTTP/1.1\r\nHost: x\r\n\r\n"))

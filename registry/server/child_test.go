@@ -50,11 +50,6 @@ const childLargeSize = 200 << 20
 func serveChild(dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if n, err := strconv.ParseUint(os.Getenv("ROADSTEAD_TEST_FILES"), 10, 64); err == nil {
-		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
-			return err
-		}
-	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return err
@@ -128,7 +123,8 @@ type child struct {
 	pid  int
 }
 
-func startChild(t testing.TB, env ...string) *child {
+// startChild starts a child that may open so many files, 0 for as many as this process.
+func startChild(t testing.TB, files int) *child {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -137,7 +133,10 @@ func startChild(t testing.TB, env ...string) *child {
 	dir := t.TempDir()
 	stock(t, dir)
 	cmd := exec.Command(exe)
-	cmd.Env = append(append(os.Environ(), "ROADSTEAD_TEST_CHILD="+dir), env...)
+	if files > 0 {
+		cmd = exec.Command("sh", "-c", `ulimit -n "$1" && exec "$0"`, exe, strconv.Itoa(files))
+	}
+	cmd.Env = append(os.Environ(), "ROADSTEAD_TEST_CHILD="+dir)
 	cmd.Stderr = io.Discard
 	out, err := cmd.StdoutPipe()
 	if err != nil {

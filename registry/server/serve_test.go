@@ -318,7 +318,7 @@ func TestAcceptComesBack(t *testing.T) {
 
 // A process that runs out of files stays up, says 503 where it can, and recovers.
 func TestNoMoreFiles(t *testing.T) {
-	c := startChild(t, "ROADSTEAD_TEST_FILES=40")
+	c := startChild(t, 40)
 	path := "http://" + c.addr + "/v2/a/b/blobs/" + string(childSmall)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	get := func() (int, error) {
