@@ -114,7 +114,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		}
 		alive := time.Duration(rand.Int64N(int64(400 * time.Millisecond)))
 		if round%10 == 9 {
-			alive += settled
+			alive += settled + 2*time.Second // for the deliveries that have to settle
 		}
 		time.Sleep(alive)
 		killed := time.Now()
