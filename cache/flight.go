@@ -173,6 +173,7 @@ func (f *flight) fetch(ctx context.Context) (*storage.Draft, int64, error) {
 	if total < 0 {
 		return nil, 0, nil
 	}
+	f.cache.memory.addLink(f.key, total)
 	return draft, total, nil
 }
 

@@ -118,6 +118,10 @@ type health struct {
 
 // note takes the result of a question.
 func (h *health) note(err error) {
+	var fault *registry.Fault
+	if errors.As(err, &fault) && fault.Answered {
+		return
+	}
 	if troubled := err != nil && registry.Passing(err); h.troubled.Load() != troubled {
 		h.troubled.Store(troubled)
 	}

@@ -52,6 +52,10 @@ type Fault struct {
 	// RetryAfter is when asking again makes sense. Zero means that nothing is known of it.
 	RetryAfter time.Duration
 
+	// Answered says that an Unavailable upstream did answer, with something that is of no use:
+	// that tells nothing of its other answers.
+	Answered bool
+
 	// Timeout makes an Unavailable fault a 504 instead of a 503.
 	Timeout bool
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/opencontainers/image-spec/specs-go/v1"
@@ -127,11 +126,15 @@ func manifestType(contentType string, doc document) (string, error) {
 	case doc.MediaType == "":
 		doc.MediaType = MediaTypeOCIManifest
 	case knownType(contentType) && contentType != doc.MediaType:
-		return "", fmt.Errorf("it says %q of itself and was sent as %q", clip(doc.MediaType), clip(contentType))
+		return "", fmt.Errorf("it says %q of itself and was sent as %q", Clip(doc.MediaType), Clip(contentType))
+	}
+	if !strings.HasPrefix(doc.MediaType, "application/") || strings.ContainsFunc(doc.MediaType, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		// It becomes a header, and what a browser believes.
+		return "", fmt.Errorf("%q is no media type of a manifest", Clip(doc.MediaType))
 	}
 	isIndexType := doc.MediaType == MediaTypeOCIIndex || doc.MediaType == MediaTypeDockerList
 	if knownType(doc.MediaType) && isIndexType != index && (index || doc.Config != nil || doc.Layers != nil) {
-		return "", fmt.Errorf("its content is not that of a %s", clip(doc.MediaType))
+		return "", fmt.Errorf("its content is not that of a %s", Clip(doc.MediaType))
 	}
 	return doc.MediaType, nil
 }
@@ -149,10 +152,10 @@ func decodeManifest(body []byte) (document, error) {
 	if len(body) > MaxManifest {
 		return doc, fmt.Errorf("it is %d bytes long, at most %d are allowed", len(body), MaxManifest)
 	}
-	if err := checkKeys(body); err != nil {
+	if err := json.Unmarshal(body, &doc); err != nil {
 		return doc, err
 	}
-	if err := json.Unmarshal(body, &doc); err != nil {
+	if err := checkKeys(body, documentKeys); err != nil {
 		return doc, err
 	}
 	if doc.SchemaVersion != 2 {
@@ -161,12 +164,28 @@ func decodeManifest(body []byte) (document, error) {
 	return doc, nil
 }
 
-// checkKeys refuses top-level keys that encoding/json would fold into one: it takes the last
-// of two equal keys, and "Layers" for "layers", where another reader does not.
-func checkKeys(body []byte) error {
+// keys maps each key that is read, folded, to its only spelling.
+type keys map[string]string
+
+var (
+	documentKeys = keys{
+		"schemaversion": "schemaVersion", "mediatype": "mediaType", "artifacttype": "artifactType",
+		"config": "config", "layers": "layers", "manifests": "manifests", "subject": "subject",
+		"annotations": "annotations",
+	}
+	descriptorKeys = keys{
+		"mediatype": "mediaType", "digest": "digest", "size": "size", "urls": "urls",
+		"annotations": "annotations", "data": "data", "platform": "platform", "artifacttype": "artifactType",
+	}
+)
+
+// checkKeys refuses keys that encoding/json would fold into one, in an object and the
+// descriptors in it: it takes the last of two equal keys, and "Layers" for "layers", where
+// another reader does not. body is well-formed JSON.
+func checkKeys(body []byte, known keys) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return errors.New("it is not a JSON object")
+		return errors.New("it, or a descriptor in it, is not a JSON object")
 	}
 	seen := map[string]bool{}
 	for dec.More() {
@@ -175,36 +194,45 @@ func checkKeys(body []byte) error {
 			return err
 		}
 		key, _ := t.(string)
-		folded := strings.ToLower(key)
-		if seen[folded] {
-			return fmt.Errorf("the key %q is there twice", clip(key))
-		}
-		if meaning[folded] != "" && meaning[folded] != key {
-			return fmt.Errorf("the key %q is %q in another case", clip(key), meaning[folded])
+		// As encoding/json folds, for which 'ſ' is an s and the Kelvin sign a k.
+		folded := strings.ToLower(strings.ToUpper(key))
+		switch {
+		case seen[folded] && known[folded] != "":
+			return fmt.Errorf("the key %q is there twice", Clip(key))
+		case known[folded] != "" && known[folded] != key:
+			return fmt.Errorf("the key %q is %q in another case", Clip(key), known[folded])
 		}
 		seen[folded] = true
-		var skipped json.RawMessage
-		if err := dec.Decode(&skipped); err != nil {
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
 			return err
 		}
-	}
-	if _, err := dec.Token(); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("something follows the JSON object")
+		if err := checkDescriptors(key, value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// meaning maps the folded form of each key that is read to its only spelling.
-var meaning = map[string]string{
-	"schemaversion": "schemaVersion",
-	"mediatype":     "mediaType",
-	"artifacttype":  "artifactType",
-	"config":        "config",
-	"layers":        "layers",
-	"manifests":     "manifests",
-	"subject":       "subject",
-	"annotations":   "annotations",
+// checkDescriptors checks the keys of the descriptors that the value of a manifest's key is or
+// holds.
+func checkDescriptors(key string, value json.RawMessage) error {
+	var all []json.RawMessage
+	switch key {
+	case "config", "subject":
+		all = []json.RawMessage{value}
+	case "layers", "manifests":
+		if err := json.Unmarshal(value, &all); err != nil {
+			return err
+		}
+	}
+	for _, d := range all {
+		if string(d) == "null" {
+			continue
+		}
+		if err := checkKeys(d, descriptorKeys); err != nil {
+			return fmt.Errorf("in %q: %w", key, err)
+		}
+	}
+	return nil
 }

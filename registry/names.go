@@ -23,7 +23,7 @@ func ParseDigest(s string) (Digest, error) {
 		want = 128
 	}
 	if !ok || want == 0 || len(hex) != want || strings.Trim(hex, "0123456789abcdef") != "" {
-		return "", fmt.Errorf("digest %q is not sha256:<64 hex> or sha512:<128 hex>: %w", clip(s), DigestInvalid)
+		return "", fmt.Errorf("digest %q is not sha256:<64 hex> or sha512:<128 hex>: %w", Clip(s), DigestInvalid)
 	}
 	return Digest(s), nil
 }
@@ -37,7 +37,7 @@ func CheckName(name string) error {
 	}
 	for component := range strings.SplitSeq(name, "/") {
 		if !componentOK(component) {
-			return fmt.Errorf("repository name %q: component %q is not lower-case letters and digits joined by '.', '_', '__' or '-': %w", clip(name), clip(component), NameInvalid)
+			return fmt.Errorf("repository name %q: component %q is not lower-case letters and digits joined by '.', '_', '__' or '-': %w", Clip(name), Clip(component), NameInvalid)
 		}
 	}
 	return nil
@@ -51,7 +51,7 @@ func CheckProject(project string) error {
 		ok = alphanumeric(project[i-1]) || alphanumeric(project[i])
 	}
 	if !ok {
-		return fmt.Errorf("project name %q is not lower-case letters and digits joined by single '.', '_' or '-': %w", clip(project), NameInvalid)
+		return fmt.Errorf("project name %q is not lower-case letters and digits joined by single '.', '_' or '-': %w", Clip(project), NameInvalid)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func CheckTag(tag string) error {
 		ok = alphanumeric(c) || c >= 'A' && c <= 'Z' || c == '.' || c == '_' || c == '-'
 	}
 	if !ok {
-		return fmt.Errorf("tag %q is not 1 to 128 letters, digits, '.', '_' or '-': %w", clip(tag), TagInvalid)
+		return fmt.Errorf("tag %q is not 1 to 128 letters, digits, '.', '_' or '-': %w", Clip(tag), TagInvalid)
 	}
 	return nil
 }
@@ -101,8 +101,8 @@ func alphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
 }
 
-// clip keeps text from outside short in messages.
-func clip(s string) string {
+// Clip keeps text from outside short in messages: 80 bytes of it.
+func Clip(s string) string {
 	const most = 80
 	if len(s) <= most {
 		return s

@@ -143,7 +143,7 @@ func (t *Table) project(host, ns, name string) (*Project, error) {
 		if p := t.namespaces[canonical(ns)]; p != nil {
 			return p, nil
 		}
-		return nil, unknown("no project here stands for the registry %q; ask that registry itself, or have a project configured for it", clip(ns))
+		return nil, unknown("no project here stands for the registry %q; ask that registry itself, or have a project configured for it", registry.Clip(ns))
 	}
 	host = fold(host)
 	if p := t.hosts[host]; p != nil {
@@ -155,7 +155,7 @@ func (t *Table) project(host, ns, name string) (*Project, error) {
 	if t.fallback != nil {
 		return t.fallback, nil
 	}
-	return nil, unknown("%q does not begin with a project of this registry; ask for <project>/<repository>, as in docker.io/library/busybox", clip(name))
+	return nil, unknown("%q does not begin with a project of this registry; ask for <project>/<repository>, as in docker.io/library/busybox", registry.Clip(name))
 }
 
 // repo completes and checks a name below the project.
@@ -182,7 +182,7 @@ func invalid(name string, err error) error {
 	return &registry.Fault{
 		Code: registry.NameInvalid,
 		Message: fmt.Sprintf("%q is not a repository name: lower-case letters and digits joined by '.', '_', '__' or '-', "+
-			"in components with '/' between them, at most %d bytes with the project", clip(name), registry.MaxName),
+			"in components with '/' between them, at most %d bytes with the project", registry.Clip(name), registry.MaxName),
 		Err: err,
 	}
 }
@@ -210,13 +210,4 @@ func withoutPort(host string) string {
 		return host[:i]
 	}
 	return host
-}
-
-// clip keeps text from outside short in messages.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"roadstead/registry"
 )
 
 // Fault is one thing that is wrong in the configuration file, and where.
@@ -76,7 +78,7 @@ func readMapping[T any](v value, fields []field[T], t *T) {
 			for i, f := range fields {
 				known[i] = f.key
 			}
-			v.doc.fault(line, fmt.Sprintf("%q is not a key of %s", clip(key), v.called()), suggest(key, known))
+			v.doc.fault(line, fmt.Sprintf("%q is not a key of %s", registry.Clip(key), v.called()), suggest(key, known))
 			return
 		}
 		fields[i].read(child, t)
@@ -114,7 +116,7 @@ func (v value) pairs(fn func(key string, line int, child value)) {
 			continue
 		}
 		if line, twice := first[key.Value]; twice {
-			v.doc.fault(key.Line, fmt.Sprintf("%q is there twice, first on line %d", clip(key.Value), line), "remove one of them")
+			v.doc.fault(key.Line, fmt.Sprintf("%q is there twice, first on line %d", registry.Clip(key.Value), line), "remove one of them")
 			continue
 		}
 		first[key.Value] = key.Line
@@ -181,7 +183,7 @@ func (v value) expand(s string) (string, bool) {
 		body, closed := strings.CutSuffix(ref[len("${"):], "}")
 		variable, fallback, hasFallback := strings.Cut(body, ":-")
 		if !closed || !name.MatchString(variable) {
-			v.fault(fmt.Sprintf("%q is not a reference to the environment", clip(ref)), "write ${NAME} or ${NAME:-default}, or $${ for the characters themselves")
+			v.fault(fmt.Sprintf("%q is not a reference to the environment", registry.Clip(ref)), "write ${NAME} or ${NAME:-default}, or $${ for the characters themselves")
 			ok = false
 			return ""
 		}
@@ -227,7 +229,7 @@ func kind(node *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
-	return strconv.Quote(clip(node.Value))
+	return strconv.Quote(registry.Clip(node.Value))
 }
 
 // suggest names the known word nearest to a misspelt one, or all of them.
@@ -269,13 +271,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// clip keeps text from the file short in messages.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }

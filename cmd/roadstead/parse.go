@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"roadstead/registry"
 )
 
 // places are where the configuration is looked for when no --config is given.
@@ -117,7 +119,7 @@ var logFields = []field[Log]{
 		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 		level, known := levels[text]
 		if ok && !known {
-			v.fault(fmt.Sprintf("%q is not a level", clip(text)), suggest(text, []string{"debug", "info", "warn", "error"}))
+			v.fault(fmt.Sprintf("%q is not a level", registry.Clip(text)), suggest(text, []string{"debug", "info", "warn", "error"}))
 			return
 		}
 		l.Level = level
@@ -125,7 +127,7 @@ var logFields = []field[Log]{
 	{"format", func(v value, l *Log) {
 		text, ok := v.text()
 		if ok && text != "text" && text != "json" {
-			v.fault(fmt.Sprintf("%q is not a format", clip(text)), "write text or json")
+			v.fault(fmt.Sprintf("%q is not a format", registry.Clip(text)), "write text or json")
 			return
 		}
 		l.JSON = text == "json"
@@ -149,10 +151,10 @@ func readHosts(v value, f *file) {
 		folded := foldHost(name)
 		switch _, twice := f.Hosts[folded]; {
 		case !host.MatchString(folded):
-			v.doc.fault(line, fmt.Sprintf("%q is not a host", clip(name)), `write the name that clients use, such as "quay.mirror.example"`)
+			v.doc.fault(line, fmt.Sprintf("%q is not a host", registry.Clip(name)), `write the name that clients use, such as "quay.mirror.example"`)
 			return
 		case twice:
-			v.doc.fault(line, fmt.Sprintf("%q is the same as %q above", clip(name), folded), "remove one of them")
+			v.doc.fault(line, fmt.Sprintf("%q is the same as %q above", registry.Clip(name), folded), "remove one of them")
 			return
 		}
 		if project, ok := child.text(); ok {
@@ -193,13 +195,13 @@ func (f *file) finish(v value) {
 func (f *file) checkReferences(v value, names []string) {
 	if !slices.Contains(names, f.DefaultProject) && f.DefaultProject != "" {
 		if line := v.at("default_project"); line > 0 {
-			v.doc.fault(line, fmt.Sprintf("default_project: there is no project %q", clip(f.DefaultProject)), suggest(f.DefaultProject, names))
+			v.doc.fault(line, fmt.Sprintf("default_project: there is no project %q", registry.Clip(f.DefaultProject)), suggest(f.DefaultProject, names))
 		}
 		f.DefaultProject = "" // the default of the default is for whoever has Docker Hub
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Hosts)) {
 		if project := f.Hosts[name]; !slices.Contains(names, project) {
-			v.doc.fault(v.doc.lines["/hosts/"+name], fmt.Sprintf("%s: there is no project %q", name, clip(project)), suggest(project, names))
+			v.doc.fault(v.doc.lines["/hosts/"+name], fmt.Sprintf("%s: there is no project %q", name, registry.Clip(project)), suggest(project, names))
 		}
 	}
 }

@@ -84,7 +84,7 @@ func readPrefix(v value, p *Project) {
 		return
 	}
 	if text != "" && registry.CheckName(text) != nil {
-		v.fault(fmt.Sprintf("%q is not the beginning of a repository's name", clip(text)), `write lower-case components without a slash at the ends, such as "team/images"`)
+		v.fault(fmt.Sprintf("%q is not the beginning of a repository's name", registry.Clip(text)), `write lower-case components without a slash at the ends, such as "team/images"`)
 		return
 	}
 	p.Remote.Prefix = text
@@ -97,7 +97,7 @@ func readHelper(v value, p *Project) {
 	}
 	p.Remote.CredentialHelper = strings.TrimPrefix(text, "docker-credential-")
 	if strings.ContainsAny(p.Remote.CredentialHelper, "/ ") {
-		v.fault(fmt.Sprintf("%q is not the name of a credential helper", clip(text)), `write what follows "docker-credential-", such as ecr-login`)
+		v.fault(fmt.Sprintf("%q is not the name of a credential helper", registry.Clip(text)), `write what follows "docker-credential-", such as ecr-login`)
 	}
 }
 
@@ -142,7 +142,7 @@ func readProjects(v value, projects map[string]Project) {
 			if lower := strings.ToLower(name); registry.CheckProject(lower) == nil {
 				instead = fmt.Sprintf("write %s", lower)
 			}
-			v.doc.fault(line, fmt.Sprintf("%q is not the name of a project", clip(name)), instead)
+			v.doc.fault(line, fmt.Sprintf("%q is not the name of a project", registry.Clip(name)), instead)
 			return
 		}
 		if name == "v2" {
@@ -219,7 +219,7 @@ func checkCredentials(v value, remote *Remote) {
 	}
 	if helper := remote.CredentialHelper; helper != "" {
 		if _, err := exec.LookPath("docker-credential-" + helper); err != nil {
-			v.doc.fault(v.at("credential_helper"), fmt.Sprintf("credential_helper: there is no program docker-credential-%s in PATH", clip(helper)), "install it, or write username and password_file")
+			v.doc.fault(v.at("credential_helper"), fmt.Sprintf("credential_helper: there is no program docker-credential-%s in PATH", registry.Clip(helper)), "install it, or write username and password_file")
 		}
 	}
 }

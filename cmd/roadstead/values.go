@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"roadstead/cache"
+
+	"roadstead/registry"
 )
 
 // What follows reads one scalar each into its place. A faulty one leaves the place as it was,
@@ -41,7 +43,7 @@ func (v value) setBool(b *bool) {
 	case text == "false":
 		*b = false
 	default:
-		v.fault(fmt.Sprintf("%q is neither true nor false", clip(text)), "write true or false")
+		v.fault(fmt.Sprintf("%q is neither true nor false", registry.Clip(text)), "write true or false")
 	}
 }
 
@@ -52,11 +54,11 @@ func (v value) setDuration(d *time.Duration) {
 	}
 	got, ok := parseDuration(text)
 	if _, err := strconv.ParseFloat(text, 64); !ok && err == nil {
-		v.fault(fmt.Sprintf("%s has no unit", clip(text)), fmt.Sprintf("write %ss, %sm or %sh", clip(text), clip(text), clip(text)))
+		v.fault(fmt.Sprintf("%s has no unit", registry.Clip(text)), fmt.Sprintf("write %ss, %sm or %sh", registry.Clip(text), registry.Clip(text), registry.Clip(text)))
 		return
 	}
 	if !ok || got < 0 {
-		v.fault(fmt.Sprintf("%q is not a duration", clip(text)), "write a number and a unit, such as 30s, 5m, 2h or 7d")
+		v.fault(fmt.Sprintf("%q is not a duration", registry.Clip(text)), "write a number and a unit, such as 30s, 5m, 2h or 7d")
 		return
 	}
 	*d = got
@@ -90,7 +92,7 @@ func (v value) setSize(n *int64) {
 	}
 	got, instead := parseSize(text)
 	if instead != "" {
-		v.fault(fmt.Sprintf("%q is not a size", clip(text)), instead)
+		v.fault(fmt.Sprintf("%q is not a size", registry.Clip(text)), instead)
 		return
 	}
 	*n = got
@@ -141,7 +143,7 @@ func (v value) setMaxSize(s *Storage) {
 	}
 	share, err := strconv.Atoi(strings.TrimSpace(number))
 	if err != nil || share < 1 || share > 100 {
-		v.fault(fmt.Sprintf("%q is not a share of the filesystem", clip(text)), "write 1% to 100%")
+		v.fault(fmt.Sprintf("%q is not a share of the filesystem", registry.Clip(text)), "write 1% to 100%")
 		return
 	}
 	s.MaxShare = share
@@ -154,7 +156,7 @@ func (v value) setAddress(s *string) {
 		return
 	}
 	if instead := badAddress(text); instead != "" {
-		v.fault(fmt.Sprintf("%q is not an address to listen on", clip(text)), instead)
+		v.fault(fmt.Sprintf("%q is not an address to listen on", registry.Clip(text)), instead)
 		return
 	}
 	*s = text
@@ -168,7 +170,7 @@ func badAddress(s string) string {
 			return fmt.Sprintf(`write ":%s"`, s)
 		}
 		if s != "" && !strings.ContainsAny(s, ":/ ") {
-			return fmt.Sprintf("add a port, %q", clip(s)+":5000")
+			return fmt.Sprintf("add a port, %q", registry.Clip(s)+":5000")
 		}
 		return `write host:port, such as ":5000", "127.0.0.1:5000" or "[::1]:5000"`
 	}
@@ -202,12 +204,12 @@ func (v value) hostText() (string, bool) {
 		return "", false
 	}
 	if rest, found := cutScheme(text); found {
-		v.fault(fmt.Sprintf("%q is a URL", clip(text)), fmt.Sprintf("write only the host, %q", clip(strings.TrimRight(rest, "/"))))
+		v.fault(fmt.Sprintf("%q is a URL", registry.Clip(text)), fmt.Sprintf("write only the host, %q", registry.Clip(strings.TrimRight(rest, "/"))))
 		return "", false
 	}
 	text = strings.ToLower(text)
 	if !host.MatchString(text) {
-		v.fault(fmt.Sprintf("%q is not a host", clip(text)), `write a name with an optional port, such as "quay.io" or "registry.example.com:5000"`)
+		v.fault(fmt.Sprintf("%q is not a host", registry.Clip(text)), `write a name with an optional port, such as "quay.io" or "registry.example.com:5000"`)
 		return "", false
 	}
 	return text, true
@@ -226,7 +228,7 @@ func (v value) endpointURL() (string, bool) {
 		return "", false
 	}
 	if _, found := cutScheme(text); !found {
-		v.fault(fmt.Sprintf("%q has no scheme", clip(text)), fmt.Sprintf("write %q, or http:// for plain HTTP", clip("https://"+text)))
+		v.fault(fmt.Sprintf("%q has no scheme", registry.Clip(text)), fmt.Sprintf("write %q, or http:// for plain HTTP", registry.Clip("https://"+text)))
 		return "", false
 	}
 	u, err := url.Parse(text)
@@ -239,18 +241,18 @@ func (v value) endpointURL() (string, bool) {
 		v.fault("the URL holds credentials", "write them as username and password_file beside endpoints")
 		return "", false
 	case u.Scheme != "https" && u.Scheme != "http":
-		v.fault(fmt.Sprintf("%q is neither https nor http", clip(u.Scheme)), fmt.Sprintf("write %q", clip("https://"+u.Host)))
+		v.fault(fmt.Sprintf("%q is neither https nor http", registry.Clip(u.Scheme)), fmt.Sprintf("write %q", registry.Clip("https://"+u.Host)))
 		return "", false
 	case !host.MatchString(strings.ToLower(u.Host)):
-		v.fault(fmt.Sprintf("%q is not a host", clip(u.Host)), `write scheme and host, such as "https://quay.io"`)
+		v.fault(fmt.Sprintf("%q is not a host", registry.Clip(u.Host)), `write scheme and host, such as "https://quay.io"`)
 		return "", false
 	case u.RawQuery != "" || u.Fragment != "":
-		v.fault(fmt.Sprintf("%q has a query or a fragment", clip(text)), fmt.Sprintf("write %q", clip(u.Scheme+"://"+u.Host+u.Path)))
+		v.fault(fmt.Sprintf("%q has a query or a fragment", registry.Clip(text)), fmt.Sprintf("write %q", registry.Clip(u.Scheme+"://"+u.Host+u.Path)))
 		return "", false
 	}
 	path := strings.TrimSuffix(strings.Trim(u.Path, "/")+"/", "v2/")
 	if base, repo, found := strings.Cut("/"+path, "/v2/"); found {
-		v.fault(fmt.Sprintf("%q has a repository in it", clip(text)), fmt.Sprintf("write %q and prefix: %q", clip(u.Scheme+"://"+u.Host+base), clip(strings.Trim(repo, "/"))))
+		v.fault(fmt.Sprintf("%q has a repository in it", registry.Clip(text)), fmt.Sprintf("write %q and prefix: %q", registry.Clip(u.Scheme+"://"+u.Host+base), registry.Clip(strings.Trim(repo, "/"))))
 		return "", false
 	}
 	return strings.TrimRight(u.Scheme+"://"+strings.ToLower(u.Host)+"/"+path, "/"), true
@@ -308,11 +310,11 @@ func (v value) setGlobs(project string, globs *[]string) {
 		}
 		switch rest, foreign := strings.CutPrefix(text, project+"/"); {
 		case foreign:
-			item.fault(fmt.Sprintf("%q begins with the project's name", clip(text)), fmt.Sprintf("write %q: patterns are below the project", clip(rest)))
+			item.fault(fmt.Sprintf("%q begins with the project's name", registry.Clip(text)), fmt.Sprintf("write %q: patterns are below the project", registry.Clip(rest)))
 		case strings.Contains(text, "@"):
-			item.fault(fmt.Sprintf("%q has a digest", clip(text)), "write a repository, or a repository and a tag: digests follow from them")
+			item.fault(fmt.Sprintf("%q has a digest", registry.Clip(text)), "write a repository, or a repository and a tag: digests follow from them")
 		case !glob.MatchString(text) || strings.Contains(text, "//") || cache.CheckPattern(text) != nil:
-			item.fault(fmt.Sprintf("%q is not a pattern", clip(text)), `write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`)
+			item.fault(fmt.Sprintf("%q is not a pattern", registry.Clip(text)), `write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`)
 		default:
 			patterns = append(patterns, text)
 		}

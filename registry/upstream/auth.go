@@ -159,7 +159,7 @@ func (e *endpoint) realm(text string) (*url.URL, error) {
 		return nil, e.r.unexpected("a challenge", fmt.Errorf("%s: the realm of its tokens is not a URL", e.base.Host))
 	}
 	if e.base.Scheme == "https" && realm.Scheme != "https" {
-		return nil, e.r.forbidden("has a token service without TLS", fmt.Errorf("%s: the realm of its tokens is http://%s", e.base.Host, clip(realm.Host)))
+		return nil, e.r.forbidden("has a token service without TLS", fmt.Errorf("%s: the realm of its tokens is http://%s", e.base.Host, registry.Clip(realm.Host)))
 	}
 	realm.Fragment = ""
 	return realm, nil
@@ -176,7 +176,7 @@ func (e *endpoint) refusal(t *trouble) *trouble {
 		t.Message = name + " gives no anonymous access"
 	case realm != nil && !e.trusts(realm):
 		t.Message = name + " wants credentials, and its token service may not see them: auth_hosts does not name it"
-		t.Err = fmt.Errorf("%w; its token service is on %s", t.Err, clip(realm.Host))
+		t.Err = fmt.Errorf("%w; its token service is on %s", t.Err, registry.Clip(realm.Host))
 	default:
 		t.Message = name + " gives no access with the credentials configured for it"
 	}

@@ -80,8 +80,9 @@ func TestBlobFaults(t *testing.T) {
 			[]string{"-", "bytes=100000-"}},
 		{"U10 an ETag that has changed brings it whole", registrytest.Both(registrytest.Header("ETag", `"x"`), registrytest.Truncate(100_000)), 1, nil, "", "",
 			[]string{"-", "bytes=100000- if same"}},
-		{"U12 length too long", registrytest.Length(5), 1, nil, "answered 416", registry.Unavailable,
-			slices.Concat([]string{"-"}, slices.Repeat([]string{"bytes=300000- if same"}, 3))},
+		// How much has arrived when such a connection is closed is chance, and so what is asked
+		// for next.
+		{"U12 length too long", registrytest.Length(5), 1, nil, "upstream example.com", registry.Unavailable, nil},
 		{"U12 no length", registrytest.Chunked(), 0, nil, "", "", []string{"-"}},
 		{"U12 no length and cut", registrytest.Both(registrytest.Chunked(), registrytest.Truncate(100_000)), 1, nil, "", "", []string{"-", "bytes=100000- if same"}},
 		{"U12 gzip", registrytest.Gzip(), 0, nil, `content encoding "gzip"`, registry.Unavailable, []string{"-"}},

@@ -118,7 +118,7 @@ func (t turn) accepted(res *http.Response, own bool, err error, q question) (*ht
 	}
 	if encoding := res.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		res.Body.Close()
-		return nil, t.r.unexpected("what was asked for", fmt.Errorf("%s: content encoding %q, identity was asked for", res.Request.URL.Host, clip(encoding)))
+		return nil, t.r.unexpected("what was asked for", fmt.Errorf("%s: content encoding %q, identity was asked for", res.Request.URL.Host, registry.Clip(encoding)))
 	}
 	return res, nil
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"roadstead/registry"
 )
 
 // maxHops is how many redirects are followed: registry, mirror, signed URL and two to spare
@@ -87,9 +89,9 @@ func redirect(status int) bool {
 func (r *Registry) allowed(from, to *url.URL) error {
 	switch {
 	case to.Scheme != "https" && to.Scheme != "http" || to.Hostname() == "":
-		return r.forbidden("redirects to something that is not HTTP", fmt.Errorf("%s redirects to scheme %q", from.Host, clip(to.Scheme)))
+		return r.forbidden("redirects to something that is not HTTP", fmt.Errorf("%s redirects to scheme %q", from.Host, registry.Clip(to.Scheme)))
 	case from.Scheme == "https" && to.Scheme != "https":
-		return r.forbidden("redirects from https to http", fmt.Errorf("%s redirects to http://%s", from.Host, clip(to.Host)))
+		return r.forbidden("redirects from https to http", fmt.Errorf("%s redirects to http://%s", from.Host, registry.Clip(to.Host)))
 	}
 	return nil
 }
@@ -150,11 +152,8 @@ func (r *Registry) send(ctx context.Context, q request) (*http.Response, error) 
 		return nil, r.classify(ctx, q, begun, err, handshake.Load())
 	}
 	r.stats.count(res.StatusCode)
-	if res.StatusCode >= 500 {
-		r.circuits.failed(host, broken)
-	} else {
-		r.circuits.answered(host)
-	}
+	// A 5xx too: the host is there, and what it says of one blob it does not say of the next.
+	r.circuits.answered(host)
 	res.Body = &stream{ReadCloser: res.Body, ctx: sending, cancel: cancel, timer: timer, idle: r.idle, count: &r.stats.bytes}
 	return res, nil
 }

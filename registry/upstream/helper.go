@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"roadstead/registry"
 )
 
 // helperTimeout is what is left for a credential helper of the time in which a client wants
@@ -77,5 +79,5 @@ func (w *bounded) Write(p []byte) (int, error) {
 // line is the first line, quoted so that it stays one in a log.
 func (w *bounded) line() string {
 	line, _, _ := strings.Cut(strings.TrimSpace(w.b.String()), "\n")
-	return fmt.Sprintf("%q", clip(line))
+	return fmt.Sprintf("%q", registry.Clip(line))
 }

@@ -60,14 +60,17 @@ func (r *Registry) Referrers(ctx context.Context, repo registry.Repo, d registry
 }
 
 func (t turn) tags(ctx context.Context, name, after string, n int) ([]string, error) {
-	tags, whole, err := t.tagsFrom(ctx, name, after, n)
+	// Most lists fit into one page, and a whole list can be sorted whatever order it came in.
+	most := registry.MaxPage
+	if n < 0 {
+		most = -1
+	}
+	tags, whole, err := t.tagsFrom(ctx, name, "", most)
 	if err != nil {
 		return nil, err
 	}
-	// Part of a list is the right part only if upstream counts as we do: in byte order, and
-	// after the tag that we named. If not, only the whole list can be sorted.
-	if !whole && !(slices.IsSorted(tags) && (len(tags) == 0 || tags[0] > after)) {
-		if tags, _, err = t.tagsFrom(ctx, name, "", -1); err != nil {
+	if !whole {
+		if tags, err = t.tagsOfMany(ctx, name, after, n, slices.IsSorted(tags)); err != nil {
 			return nil, err
 		}
 	}
@@ -84,13 +87,24 @@ func (t turn) tags(ctx context.Context, name, after string, n int) ([]string, er
 	return tags, nil
 }
 
+// tagsOfMany reads a list of more than a page. If upstream seems to count as we do, in byte
+// order and after the tag that is named, the part that is asked for is enough; else only the
+// whole can be sorted.
+func (t turn) tagsOfMany(ctx context.Context, name, after string, n int, sorted bool) ([]string, error) {
+	if sorted {
+		tags, _, err := t.tagsFrom(ctx, name, after, max(n, registry.MaxPage))
+		if err != nil || slices.IsSorted(tags) && (len(tags) == 0 || tags[0] > after) {
+			return tags, err
+		}
+	}
+	tags, _, err := t.tagsFrom(ctx, name, "", -1)
+	return tags, err
+}
+
 // tagsFrom follows pages until there are n tags (all of them when it is negative). whole says
 // that the list was read from its beginning to its end.
 func (t turn) tagsFrom(ctx context.Context, name, after string, n int) (tags []string, whole bool, err error) {
 	query := url.Values{"n": {strconv.Itoa(registry.MaxPage)}}
-	if n >= 0 && n < registry.MaxPage {
-		query.Set("n", strconv.Itoa(n))
-	}
 	if after != "" {
 		query.Set("last", after)
 	}
@@ -169,7 +183,7 @@ func (t turn) nextPage(res *http.Response) (*url.URL, error) {
 		return nil, t.r.unexpected("a page of a list", fmt.Errorf("%s: the link to the next page is not a URL", at.Host))
 	}
 	if originOf(next) != originOf(at) {
-		return nil, t.r.forbidden("continues a list on another host", fmt.Errorf("%s: the next page is on %s", at.Host, clip(next.Host)))
+		return nil, t.r.forbidden("continues a list on another host", fmt.Errorf("%s: the next page is on %s", at.Host, registry.Clip(next.Host)))
 	}
 	next.Fragment = ""
 	return next, nil

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -30,15 +31,17 @@ func TestTags(t *testing.T) {
 		{"all", 0, nil, "", -1, []string{"a", "b", "c", "d", "e"}, []string{base + "?n=1000"}},
 		{"all, on pages", 2, nil, "", -1, []string{"a", "b", "c", "d", "e"},
 			[]string{base + "?n=1000", base + "?last=b&n=1000", base + "?last=d&n=1000"}},
-		{"some", 0, nil, "", 2, []string{"a", "b"}, []string{base + "?n=2"}},
-		{"some after one", 0, nil, "b", 2, []string{"c", "d"}, []string{base + "?last=b&n=2"}},
-		{"more than there are after one", 0, nil, "d", 7, []string{"e"}, []string{base + "?last=d&n=7"}},
-		{"after one that is not there", 0, nil, "bb", -1, []string{"c", "d", "e"}, []string{base + "?last=bb&n=1000"}},
-		{"after the last", 0, nil, "e", -1, []string{}, []string{base + "?last=e&n=1000"}},
-		{"on pages until there are enough", 2, nil, "", 3, []string{"a", "b", "c"}, []string{base + "?n=3", base + "?last=b&n=3"}},
+		{"some", 0, nil, "", 2, []string{"a", "b"}, []string{base + "?n=1000"}},
+		{"some after one", 0, nil, "b", 2, []string{"c", "d"}, []string{base + "?n=1000"}},
+		{"more than there are after one", 0, nil, "d", 7, []string{"e"}, []string{base + "?n=1000"}},
+		{"after one that is not there", 0, nil, "bb", -1, []string{"c", "d", "e"}, []string{base + "?n=1000"}},
+		{"after the last", 0, nil, "e", -1, []string{}, []string{base + "?n=1000"}},
+		{"some, on pages", 2, nil, "", 3, []string{"a", "b", "c"},
+			[]string{base + "?n=1000", base + "?last=b&n=1000", base + "?last=d&n=1000"}},
 		{"unsorted", 0, list(`["c","a","B","b"]`), "", -1, []string{"B", "a", "b", "c"}, []string{base + "?n=1000"}},
-		{"unsorted after one", 0, list(`["c","a","B","b"]`), "a", 1, []string{"b"}, []string{base + "?last=a&n=1", base + "?n=1000"}},
-		{"a list that always begins at the beginning", 0, list(`["a","b","c"]`), "b", 5, []string{"c"}, []string{base + "?last=b&n=5", base + "?n=1000"}},
+		{"unsorted after one", 0, list(`["c","a","B","b"]`), "a", 1, []string{"b"}, []string{base + "?n=1000"}},
+		{"unsorted, the last in upstream's order", 0, list(`["c","a","z","b"]`), "b", 5, []string{"c", "z"}, []string{base + "?n=1000"}},
+		{"a list that always begins at the beginning", 0, list(`["a","b","c"]`), "b", 5, []string{"c"}, []string{base + "?n=1000"}},
 		{"twice the same", 0, list(`["a","a","b"]`), "", -1, []string{"a", "b"}, []string{base + "?n=1000"}},
 		{"A5 names that nobody could ask for", 0, list(`["a","../../etc","-x","b c",""]`), "", -1, []string{"a"}, []string{base + "?n=1000"}},
 		{"null", 0, list(`null`), "", -1, []string{}, []string{base + "?n=1000"}},
@@ -260,4 +263,46 @@ func TestReferrersThatAreOdd(t *testing.T) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
+}
+
+// A list of more than a page is asked for from the tag that is named, if upstream counts in
+// byte order, and else read whole.
+func TestTagsOfALargeRepository(t *testing.T) {
+	const base = "GET /v2/a/tags/list"
+	var sorted []string
+	for i := range 2500 {
+		sorted = append(sorted, fmt.Sprintf("v%04d", i))
+	}
+	unsorted := slices.Clone(sorted)
+	slices.Reverse(unsorted)
+	for _, row := range []struct {
+		name     string
+		tags     []string
+		requests []string
+	}{
+		{"in byte order", sorted, []string{base + "?n=1000", base + "?last=v2000&n=1000"}},
+		{"in another order", unsorted, []string{base + "?n=1000", base + "?n=1000", base + "?last=v1500&n=1000", base + "?last=v0500&n=1000"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			up := registrytest.New(t)
+			up.Fail("/tags/list", 0, func(http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					rest := row.tags
+					if last := r.URL.Query().Get("last"); last != "" {
+						rest = rest[slices.Index(rest, last)+1:]
+					}
+					if len(rest) > 1000 {
+						rest = rest[:1000]
+						w.Header().Set("Link", fmt.Sprintf(`</v2/a/tags/list?last=%s&n=1000>; rel="next"`, rest[999]))
+					}
+					json.NewEncoder(w).Encode(map[string]any{"name": "a", "tags": rest})
+				})
+			})
+			got, err := open(t, Config{}, up).Tags(t.Context(), repo("a"), "v2000", 3)
+			if want := []string{"v2001", "v2002", "v2003"}; err != nil || !slices.Equal(got, want) {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+			wants(t, up, row.requests...)
+		})
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"roadstead/registry"
 )
 
 // contentRange is which part of a content an answer holds: the bytes from first to last, both
@@ -13,7 +15,7 @@ type contentRange struct{ first, last, total int64 }
 // parseContentRange reads a Content-Range field (RFC 9110 §14.4): "bytes 5-9/10". One that
 // says nothing of a part that is there ("bytes */10") is an error here.
 func parseContentRange(field string) (contentRange, error) {
-	bad := fmt.Errorf("content range %q is not bytes first-last/total", clip(field))
+	bad := fmt.Errorf("content range %q is not bytes first-last/total", registry.Clip(field))
 	unit, rest, ok := strings.Cut(field, " ")
 	if !ok || !strings.EqualFold(unit, "bytes") {
 		return contentRange{}, bad
@@ -45,13 +47,4 @@ func number(s string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil
-}
-
-// clip keeps text from outside short in messages.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }

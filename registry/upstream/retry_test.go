@@ -390,3 +390,19 @@ func TestHung(t *testing.T) {
 		}
 	})
 }
+
+// What upstream says of one blob it does not say of the next: the circuit is for hosts that are
+// away.
+func TestServerErrorsOfOneBlobAreItsOwn(t *testing.T) {
+	up := registrytest.New(t)
+	bad, good := up.PutBlob("a", []byte("bad")), up.PutBlob("a", []byte("good"))
+	up.Fail(bad.String(), 0, registrytest.Status(500))
+	r := open(t, Config{}, up)
+	for range 4 {
+		_, err := r.Blob(t.Context(), repo("a"), bad)
+		fault(t, err, registry.Unavailable)
+	}
+	if got, err := all(r, "a", good); err != nil || string(got) != "good" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

@@ -38,7 +38,7 @@ func (r *Registry) unavailable(err error) *trouble {
 
 // unexpected is an answer that makes no sense; what says what it is not ("a manifest").
 func (r *Registry) unexpected(what string, err error) *trouble {
-	return &trouble{Fault: &registry.Fault{Code: registry.Unavailable, Message: "upstream " + r.name + " sent something that is not " + what, Err: err}}
+	return &trouble{Fault: &registry.Fault{Code: registry.Unavailable, Message: "upstream " + r.name + " sent something that is not " + what, Answered: true, Err: err}}
 }
 
 // forbidden is a request that we do not make, wherever upstream sends us.

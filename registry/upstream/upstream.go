@@ -192,6 +192,9 @@ func (r *Registry) addTransports(c Config) error {
 		return fmt.Errorf("client certificate: %w", err)
 	}
 	config = config.Clone()
+	// A resumed session stands for the certificate of its first handshake: it is nothing for
+	// strangers, nor after a renewal.
+	config.ClientSessionCache = nil
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	r.trusted = r.transport(config)
 	return nil
