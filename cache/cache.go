@@ -106,7 +106,7 @@ func (c *Cache) SetProjects(projects []Project) error {
 		if next[p.Name] != nil {
 			return fmt.Errorf("project %s is there twice", p.Name)
 		}
-		built, err := newProject(p)
+		built, err := newProject(p, c.log)
 		if err != nil {
 			return fmt.Errorf("project %s: %w", p.Name, err)
 		}
@@ -149,13 +149,31 @@ func (c *Cache) Run(ctx context.Context) error {
 }
 
 // Repositories lists at most n full names of repositories that sort after the name "after".
-// It lists what is here, not what upstream has: no registry of that size can be listed.
+// It lists what is here, not what upstream has: no registry of that size can be listed. What
+// is left of projects that are not served any more is not listed either.
 func (c *Cache) Repositories(ctx context.Context, after string, n int) ([]string, error) {
-	names, err := c.catalog.Repositories(ctx, after, n)
-	if err != nil {
-		return nil, fmt.Errorf("list repositories: %w", err)
+	if n < 0 || n > registry.MaxPage {
+		n = registry.MaxPage
 	}
-	return names, nil
+	projects := *c.projects.Load()
+	var served []string
+	for len(served) < n {
+		want := n - len(served)
+		names, err := c.catalog.Repositories(ctx, after, want)
+		if err != nil {
+			return nil, fmt.Errorf("list repositories: %w", err)
+		}
+		for _, name := range names {
+			after = name
+			if projects[registry.SplitRepo(name).Project] != nil {
+				served = append(served, name)
+			}
+		}
+		if len(names) < want {
+			break
+		}
+	}
+	return served, nil
 }
 
 // fault counts trouble of the cache's own and says it once in the log: what happened was

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,7 @@ type project struct {
 	health  health
 }
 
-func newProject(p Project) (*project, error) {
+func newProject(p Project, log *slog.Logger) (*project, error) {
 	if err := registry.CheckProject(p.Name); err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func newProject(p Project) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &project{Project: p, rules: rules, figures: &figures{}}, nil
+	return &project{Project: p, rules: rules, figures: &figures{}, health: health{project: p.Name, log: log}}, nil
 }
 
 // fresh reports whether a tag's record answers without a question to upstream.
@@ -111,8 +112,10 @@ func (p *project) standIn(err error) bool {
 const patience = 2 * time.Second
 
 // health remembers whether the last question to upstream was answered, so that an outage is
-// felt by one request and not by each.
+// felt by one request and not by each, and said once in the log.
 type health struct {
+	project  string
+	log      *slog.Logger
 	troubled atomic.Bool
 }
 
@@ -122,8 +125,14 @@ func (h *health) note(err error) {
 	if errors.As(err, &fault) && fault.Answered {
 		return
 	}
-	if troubled := err != nil && registry.Passing(err); h.troubled.Load() != troubled {
-		h.troubled.Store(troubled)
+	troubled := err != nil && registry.Passing(err)
+	if h.troubled.Load() == troubled || !h.troubled.CompareAndSwap(!troubled, troubled) {
+		return
+	}
+	if troubled {
+		h.log.Warn("upstream does not answer, what is here is served without it", "project", h.project, "err", err)
+	} else {
+		h.log.Info("upstream answers again", "project", h.project)
 	}
 }
 

@@ -30,7 +30,7 @@ func Lock(dir string) (io.Closer, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		holder := holder(f)
 		f.Close()
-		return nil, fmt.Errorf("directory %s is in use by %s: stop it first, or give this one a directory of its own", dir, holder)
+		return nil, fmt.Errorf("directory %s is in use by %s", dir, holder)
 	}
 	if err == nil {
 		err = sign(f)

@@ -103,9 +103,10 @@ registry.k8s.io    https://registry.k8s.io                      registry.k8s.io 
 
 	write(t, filepath.Join(dir, "faulty.yaml"), "memory: 1\nmemry: 2\ndrain: 3\n")
 	stdout, stderr, status = command("check", "--config", "faulty.yaml")
-	want = `faulty.yaml:2: "memry" is not a key of the configuration; did you mean "memory"?
+	want = `faulty.yaml:1: memory: "1" is not a size; write 1MiB or 1GiB
+faulty.yaml:2: "memry" is not a key of the configuration; did you mean "memory"?
 faulty.yaml:3: drain: 3 has no unit; write 3s, 3m or 3h
-roadstead: 2 faults in faulty.yaml
+roadstead: 3 faults in faulty.yaml
 `
 	if stderr != want || stdout != "" || status != 1 {
 		t.Errorf("status %d, stdout %q\ngot\n%s\nwant\n%s", status, stdout, stderr, want)

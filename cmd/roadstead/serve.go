@@ -16,8 +16,8 @@ import (
 // Serve is the command of that name.
 type Serve struct {
 	onDirectory
-	Listen string `placeholder:"HOST:PORT" help:"The registry's address, instead of \"listen\" of the configuration (:5000)."`
-	Admin  string `placeholder:"HOST:PORT" help:"The address of metrics and health, instead of \"admin\" of the configuration (127.0.0.1:5001)."`
+	Listen *string `placeholder:"HOST:PORT" help:"The registry's address, instead of \"listen\" of the configuration (:5000)."`
+	Admin  *string `placeholder:"HOST:PORT" help:"The address of metrics and health, instead of \"admin\" of the configuration (127.0.0.1:5001). Empty: off."`
 }
 
 // Help is the long help.
@@ -74,16 +74,18 @@ func (s *Serve) load() (Config, error) {
 		return Config{}, err
 	}
 	for _, flag := range []struct {
-		name, value string
-		into        *string
+		name  string
+		value *string // nil: not given
+		into  *string
 	}{{"--listen", s.Listen, &cfg.Listen}, {"--admin", s.Admin, &cfg.Admin}} {
-		if flag.value == "" {
+		if flag.value == nil {
 			continue
 		}
-		if instead := badAddress(flag.value); instead != "" {
-			return Config{}, fmt.Errorf("%s %q is not an address to listen on; %s", flag.name, flag.value, instead)
+		off := *flag.value == "" && flag.name == "--admin"
+		if instead := badAddress(*flag.value); instead != "" && !off {
+			return Config{}, fmt.Errorf("%s %q is not an address to listen on; %s", flag.name, *flag.value, instead)
 		}
-		*flag.into = flag.value
+		*flag.into = *flag.value
 	}
 	return cfg, nil
 }

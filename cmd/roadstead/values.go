@@ -101,7 +101,7 @@ func (v value) setSize(n *int64) {
 // units of a size in bytes. The bare letters are not among them: half of all people read
 // "G" as 1000³ and the other half as 1024³.
 var units = map[string]int64{
-	"": 1, "B": 1,
+	"B":  1,
 	"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
 	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50,
 }
@@ -113,6 +113,12 @@ func parseSize(s string) (n int64, instead string) {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 {
 		return 0, "write a whole number and a unit, such as 64MiB or 100GiB"
+	}
+	if unit == "" {
+		if n == 0 {
+			return 0, ""
+		}
+		return 0, fmt.Sprintf("write %sMiB or %sGiB", digits, digits)
 	}
 	factor, known := units[unit]
 	if !known {

@@ -37,6 +37,7 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	}
 	err, level, how := res.err, slog.LevelInfo, ""
 	_, panicked := errors.AsType[*panicError](err)
+	stopping := context.Cause(r.Context()) == errStopping
 	switch {
 	case err == nil:
 		res.commit()
@@ -46,7 +47,7 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	case panicked:
 		s.counters.panics.Add(1)
 		level, how, res.status = slog.LevelError, cut, http.StatusInternalServerError
-	case res.writeErr != nil, r.Context().Err() != nil && context.Cause(r.Context()) != errStopping:
+	case !stopping && (res.writeErr != nil || r.Context().Err() != nil):
 		if errors.Is(res.writeErr, os.ErrDeadlineExceeded) {
 			s.counters.stalled.Add(1)
 		} else {
