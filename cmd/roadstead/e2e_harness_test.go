@@ -182,6 +182,25 @@ var launches = sync.OnceValue(func() chan<- func() {
 
 func (p *process) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 
+// freeze stops the process as SIGSTOP does, and waits until it has: each of its threads goes on
+// until the kernel finds it.
+func (p *process) freeze(t testing.TB) {
+	t.Helper()
+	p.signal(syscall.SIGSTOP)
+	tasks := fmt.Sprintf("/proc/%d/task", p.cmd.Process.Pid)
+	eventually(t, 5*time.Second, "every thread of "+p.name+" stopped", func() bool {
+		threads, err := os.ReadDir(tasks)
+		for _, thread := range threads {
+			status, _ := os.ReadFile(filepath.Join(tasks, thread.Name(), "stat"))
+			_, state, _ := strings.Cut(string(status), ") ")
+			if !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return err == nil && len(threads) > 0
+	})
+}
+
 // stop ends the process: kindly at first, and by force if it has not heard after ten seconds.
 // It may be called again.
 func (p *process) stop(t testing.TB) {

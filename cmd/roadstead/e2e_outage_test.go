@@ -51,7 +51,7 @@ func TestUpstreamHangs(t *testing.T) {
 	if err := n.pull(app, "1", img); err != nil {
 		t.Fatal(err)
 	}
-	u.signal(syscall.SIGSTOP)
+	u.freeze(t)
 	for _, test := range []struct {
 		name, path string
 		within     time.Duration
