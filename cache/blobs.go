@@ -19,16 +19,12 @@ const verifyFirst = 64 << 10
 
 // Blob opens a blob: from the store, from the flight that is bringing it, or by starting one.
 func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest) (registry.Blob, error) {
-	p, err := c.project(repo)
+	p, err := c.permitted(repo)
 	if err != nil {
 		return registry.Blob{}, err
 	}
 	k := contentKey{repo, d}
 	l := c.find(ctx, k)
-	if err := p.rules.permitRepo(repo); err != nil {
-		p.figures.denied.Add(1)
-		return registry.Blob{}, err
-	}
 	if l == nil && c.elsewhere(ctx, k) {
 		// The bytes are here for another repository. Knowing a digest opens nothing:
 		// upstream says whether this repository has it too.
@@ -70,12 +66,8 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 
 // StatBlob says how large a blob is, without bringing it here.
 func (c *Cache) StatBlob(ctx context.Context, repo registry.Repo, d registry.Digest) (registry.Descriptor, error) {
-	p, err := c.project(repo)
+	p, err := c.permitted(repo)
 	if err != nil {
-		return registry.Descriptor{}, err
-	}
-	if err := p.rules.permitRepo(repo); err != nil {
-		p.figures.denied.Add(1)
 		return registry.Descriptor{}, err
 	}
 	k := contentKey{repo, d}

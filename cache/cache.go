@@ -128,6 +128,19 @@ func (c *Cache) project(repo registry.Repo) (*project, error) {
 	return p, nil
 }
 
+// permitted finds the project of a repository of which something may be served.
+func (c *Cache) permitted(repo registry.Repo) (*project, error) {
+	p, err := c.project(repo)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.rules.permitRepo(repo); err != nil {
+		p.figures.denied.Add(1)
+		return nil, err
+	}
+	return p, nil
+}
+
 // Run does the housekeeping until ctx ends: it writes what was learnt to the catalog, evicts,
 // and at the end waits for every flight and writes what is left.
 func (c *Cache) Run(ctx context.Context) error {

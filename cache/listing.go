@@ -28,12 +28,8 @@ type listing struct {
 // Tags lists upstream's tags together with those that are here. Without upstream those that
 // are here, and what it last said, have to do.
 func (c *Cache) Tags(ctx context.Context, repo registry.Repo, after string, n int) ([]string, error) {
-	p, err := c.project(repo)
+	p, err := c.permitted(repo)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.rules.permitRepo(repo); err != nil {
-		p.figures.denied.Add(1)
 		return nil, err
 	}
 	if n < 0 || n > registry.MaxPage {
@@ -78,12 +74,8 @@ func (c *Cache) tagPage(ctx context.Context, p *project, repo registry.Repo, aft
 
 // Referrers lists upstream's referrers together with those that are here.
 func (c *Cache) Referrers(ctx context.Context, repo registry.Repo, d registry.Digest, artifactType string) ([]registry.Descriptor, error) {
-	p, err := c.project(repo)
+	p, err := c.permitted(repo)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.rules.permitRepo(repo); err != nil {
-		p.figures.denied.Add(1)
 		return nil, err
 	}
 	here, hereErr := c.catalog.Referrers(ctx, repo, d, artifactType)
