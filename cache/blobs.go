@@ -48,7 +48,17 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 		return registry.Blob{}, errClosing
 	}
 	defer f.leave()
+	foreign := joined && f.key.repo != repo
+	if foreign && l == nil {
+		// It began after our look for one: prove first that this repository has the blob.
+		return c.Blob(ctx, repo, d)
+	}
 	if err := f.wait(ctx); err != nil {
+		if foreign && ctx.Err() == nil {
+			// What went wrong was asked of another repository, and is gone from the flights:
+			// ask ours.
+			return c.Blob(ctx, repo, d)
+		}
 		return registry.Blob{}, err
 	}
 	switch {

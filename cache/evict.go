@@ -237,7 +237,6 @@ func (e *eviction) remove(ctx context.Context, content catalog.Cold) error {
 	if err != nil {
 		return fmt.Errorf("forget %s: %w", content.Digest, err)
 	}
-	c.memory.forget(content.Digest, tags)
 	for _, t := range tags {
 		if err := c.store.Untag(ctx, t.repo.String(), t.tag); err != nil {
 			c.fault("remove the link of an evicted tag", err, "repo", t.repo.String(), "tag", t.tag)
@@ -251,6 +250,8 @@ func (e *eviction) remove(ctx context.Context, content catalog.Cold) error {
 	if err := c.store.Remove(ctx, content.Digest); err != nil {
 		return fmt.Errorf("remove %s: %w", content.Digest, err)
 	}
+	// Last: as long as the bytes are there, a request may put them back into memory.
+	c.memory.forget(content.Digest, repos, tags)
 	e.need -= content.Size
 	e.done.Count++
 	e.done.Bytes += content.Size

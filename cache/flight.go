@@ -185,12 +185,13 @@ func (f *flight) landed(ctx context.Context) bool {
 	if l == nil {
 		return false
 	}
-	size, err := c.store.Stat(ctx, f.key.digest)
-	if err != nil || l.size < 0 || l.size != size {
+	b, ok := c.blobHere(ctx, f.key, l)
+	if !ok {
 		return false
 	}
+	b.Close()
 	f.mu.Lock()
-	f.size, f.bypass = size, true // a reader's own way finds the stored content first
+	f.size, f.bypass = b.Size, true // a reader's own way finds the stored content first
 	f.mu.Unlock()
 	close(f.ready)
 	return true
@@ -376,6 +377,5 @@ func (f *flight) keep(draft *storage.Draft, size int64) {
 		c.fault("commit a blob", err, "repo", k.repo.String(), "digest", k.digest)
 		return
 	}
-	c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
-	c.press()
+	c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) }, func() { l.direct.Store(false) })
 }

@@ -25,6 +25,24 @@ type listing struct {
 	at        time.Time
 }
 
+// weight is about what a listing takes in memory, in bytes.
+func (l listing) weight() int {
+	n := 0
+	for _, tag := range l.tags {
+		n += len(tag) + 16
+	}
+	for _, d := range l.referrers {
+		n += 256 + len(d.MediaType) + len(d.ArtifactType) + len(d.Data)
+		for key, value := range d.Annotations {
+			n += len(key) + len(value) + 32
+		}
+		for _, u := range d.URLs {
+			n += len(u) + 16
+		}
+	}
+	return n
+}
+
 // Tags lists upstream's tags together with those that are here. Without upstream those that
 // are here, and what it last said, have to do.
 func (c *Cache) Tags(ctx context.Context, repo registry.Repo, after string, n int) ([]string, error) {
@@ -62,7 +80,7 @@ func (c *Cache) tagPage(ctx context.Context, p *project, repo registry.Repo, aft
 		c.fault("list the tags that are here", hereErr, "repo", repo.String())
 	}
 	there, err := c.list(ctx, p, listingKey{repo: repo, after: after, n: n})
-	if err != nil && (!p.standIn(err) || len(here) == 0) {
+	if err != nil && (!p.standIn(err) || len(here) == 0 && !c.listed(ctx, repo)) {
 		return nil, false, err
 	}
 	page = merge(here, there.tags, strings.Compare)
@@ -70,6 +88,12 @@ func (c *Cache) tagPage(ctx context.Context, p *project, repo registry.Repo, aft
 		page = page[:n]
 	}
 	return page, len(page) < n, nil
+}
+
+// listed reports whether any tag of a repository is here.
+func (c *Cache) listed(ctx context.Context, repo registry.Repo) bool {
+	tags, err := c.catalog.Tags(ctx, repo, "", 1)
+	return err == nil && len(tags) > 0
 }
 
 // Referrers lists upstream's referrers together with those that are here.
@@ -103,6 +127,7 @@ func (c *Cache) list(ctx context.Context, p *project, k listingKey) (listing, er
 		var err error
 		if k.digest == "" {
 			l.tags, err = p.Upstream.Tags(c.life, k.repo, k.after, k.n)
+			l.tags = slices.Clone(l.tags) // a page may be the end of a longer list
 		} else {
 			l.referrers, err = p.Upstream.Referrers(c.life, k.repo, k.digest, k.after)
 		}

@@ -123,7 +123,8 @@ func (c *Cache) fetchManifest(ctx context.Context, p *project, repo registry.Rep
 
 func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool) {
 	return c.fetches.join(k, c.work.start, func() (registry.Manifest, error) {
-		refused := refusalKey{k.repo, string(k.digest)}
+		// Unknown as a manifest is not unknown as a blob.
+		refused := refusalKey{k.repo, "manifest " + string(k.digest)}
 		if err := c.memory.refusal(refused); err != nil {
 			return registry.Manifest{}, err
 		}
@@ -191,7 +192,7 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
 			return struct{}{}, err
 		}
-		c.later(func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
+		c.later(func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) }, func() { l.direct.Store(false) })
 		return struct{}{}, nil
 	})
 }
@@ -231,6 +232,6 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
 			return
 		}
-		c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
+		c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) }, func() { l.direct.Store(false) })
 	})
 }

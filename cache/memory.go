@@ -42,7 +42,7 @@ const (
 	maxLinks    = 1 << 15
 	maxTags     = 1 << 14
 	maxRefusals = 1 << 13
-	maxLists    = 1 << 10
+	maxLists    = 1 << 8
 )
 
 // contentKey is a digest in a repository.
@@ -182,10 +182,18 @@ func (m *memory) unsaved(k tagKey, d registry.Digest) {
 	}
 }
 
-// forget drops what is known of content that has been evicted, and of the tags on it.
-func (m *memory) forget(d registry.Digest, tags []tagKey) {
+// forget drops what is known of content that has been evicted from repositories, and of the
+// tags on it.
+func (m *memory) forget(d registry.Digest, repos []registry.Repo, tags []tagKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, repo := range repos {
+		if l, ok := m.links.Peek(contentKey{repo, d}); ok {
+			// Whoever has it again links it again.
+			l.direct.Store(false)
+			l.triedAt.Store(0)
+		}
+	}
 	m.small.Remove(smallKey{d, false})
 	m.small.Remove(smallKey{d, true})
 	for _, k := range tags {
@@ -228,7 +236,14 @@ func (m *memory) list(k listingKey) (listing, bool) {
 	return m.lists.Get(k)
 }
 
+// maxListed is the largest list that is kept, in bytes: some thousand tags. Clients choose what
+// lists there are, so this times maxLists is what they can fill.
+const maxListed = 64 << 10
+
 func (m *memory) addList(k listingKey, l listing) {
+	if l.weight() > maxListed {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lists.Add(k, l)

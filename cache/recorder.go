@@ -14,9 +14,16 @@ import (
 type recorder struct {
 	mu      sync.Mutex
 	closed  bool
-	queue   chan func(*catalog.Tx) error
+	queue   chan row
 	flushed chan chan struct{}
 	touched map[registry.Digest]time.Time
+}
+
+// row is one write. undone is called when it has not been made, so that whoever uses what it
+// is about tries again.
+type row struct {
+	write  func(*catalog.Tx) error
+	undone func()
 }
 
 const (
@@ -38,25 +45,32 @@ const (
 
 func newRecorder() recorder {
 	return recorder{
-		queue:   make(chan func(*catalog.Tx) error, queued),
+		queue:   make(chan row, queued),
 		flushed: make(chan chan struct{}),
 		touched: map[registry.Digest]time.Time{},
 	}
 }
 
 // later queues one write. When the queue is full the write is dropped and counted.
-func (c *Cache) later(write func(*catalog.Tx) error) {
-	r := &c.recorder
+func (c *Cache) later(write func(*catalog.Tx) error, undone func()) {
+	if !c.recorder.take(row{write, undone}) {
+		c.totals.dropped.Add(1)
+		undone()
+	}
+}
+
+// take queues a row if there is room.
+func (r *recorder) take(next row) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		c.totals.dropped.Add(1)
-		return
+		return false
 	}
 	select {
-	case r.queue <- write:
+	case r.queue <- next:
+		return true
 	default:
-		c.totals.dropped.Add(1)
+		return false
 	}
 }
 
@@ -84,17 +98,18 @@ func (c *Cache) record() {
 	defer touch.Stop()
 	for {
 		select {
-		case write, open := <-c.recorder.queue:
+		case next, open := <-c.recorder.queue:
 			if !open {
 				c.writeTouches()
 				return
 			}
-			c.write(c.gather(write))
+			c.write(c.gather(next))
+			c.press() // what has been written counts from now on
 		case <-touch.C:
 			c.writeTouches()
 		case done := <-c.recorder.flushed:
 			for len(c.recorder.queue) > 0 {
-				c.write(c.gather(nil))
+				c.write(c.gather())
 			}
 			c.writeTouches()
 			close(done)
@@ -103,31 +118,27 @@ func (c *Cache) record() {
 }
 
 // gather takes what else is waiting, up to a batch.
-func (c *Cache) gather(first func(*catalog.Tx) error) []func(*catalog.Tx) error {
-	var writes []func(*catalog.Tx) error
-	if first != nil {
-		writes = append(writes, first)
-	}
-	for len(writes) < batch {
+func (c *Cache) gather(rows ...row) []row {
+	for len(rows) < batch {
 		select {
-		case write, open := <-c.recorder.queue:
+		case next, open := <-c.recorder.queue:
 			if !open {
-				return writes
+				return rows
 			}
-			writes = append(writes, write)
+			rows = append(rows, next)
 		default:
-			return writes
+			return rows
 		}
 	}
-	return writes
+	return rows
 }
 
 // write makes a batch of writes in one transaction. When that fails each is tried alone, so
 // that one which cannot be made takes no other with it.
-func (c *Cache) write(writes []func(*catalog.Tx) error) {
+func (c *Cache) write(rows []row) {
 	err := c.update(func(tx *catalog.Tx) error {
-		for _, write := range writes {
-			if err := write(tx); err != nil {
+		for _, r := range rows {
+			if err := r.write(tx); err != nil {
 				return err
 			}
 		}
@@ -137,13 +148,14 @@ func (c *Cache) write(writes []func(*catalog.Tx) error) {
 		return
 	}
 	failed := 0
-	for _, write := range writes {
-		if len(writes) > 1 {
-			err = c.update(write)
+	for _, r := range rows {
+		if len(rows) > 1 {
+			err = c.update(r.write)
 		}
 		if err != nil {
 			failed++
 			c.totals.dropped.Add(1)
+			r.undone()
 		}
 	}
 	if failed > 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/storage"
 	"roadstead/storage/catalog"
 )
 
@@ -165,12 +166,13 @@ func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now tim
 		c.saveTag(k, old, now)
 		return
 	}
-	r := tagRecord{Tag: catalog.Tag{CheckedAt: now, ChangedAt: now, Gone: true}}
+	// It keeps the digest that it had: a pin holds what upstream has thrown away.
+	r := tagRecord{Tag: catalog.Tag{Descriptor: old.Descriptor, CheckedAt: now, ChangedAt: now, Gone: true}}
 	c.memory.addTag(k, r)
 	if !known || old.Gone {
 		return // nobody but this memory has ever heard of it
 	}
-	c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) })
+	c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) }, func() {})
 	ctx, cancel := c.keeping()
 	defer cancel()
 	if err := c.store.Untag(ctx, k.repo.String(), k.tag); err != nil {
@@ -196,7 +198,7 @@ func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
 				return
 			}
 		}
-		c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) })
+		c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) }, func() { c.memory.unsaved(k, r.Digest) })
 	})
 }
 
@@ -213,7 +215,15 @@ func (c *Cache) keepTag(k tagKey, d registry.Digest) error {
 	if _, err := c.store.Stat(ctx, d); err != nil {
 		return err
 	}
-	return c.store.Tag(ctx, k.repo.String(), k.tag, d)
+	if err := c.store.Tag(ctx, k.repo.String(), k.tag, d); err != nil {
+		return err
+	}
+	_, err := c.store.Stat(ctx, d)
+	if errors.Is(err, storage.ErrNotFound) {
+		// An eviction has taken it in between, and has not seen this link.
+		return errors.Join(err, c.store.Untag(ctx, k.repo.String(), k.tag))
+	}
+	return nil
 }
 
 func gone(repo registry.Repo, tag string) error {

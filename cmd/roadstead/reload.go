@@ -34,14 +34,14 @@ func (h *House) apply(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	next, err := h.upstreams.connect(cfg.Projects)
+	if err != nil {
+		return err
+	}
 	if h.certificate != nil && cfg.TLS.Certificate != "" {
 		if err := h.certificate.Reload(cfg.TLS); err != nil {
 			return err
 		}
-	}
-	next, err := h.upstreams.connect(cfg.Projects)
-	if err != nil {
-		return err
 	}
 	// The cache before the table: no name may lead to a project that the cache does not know.
 	if err := h.cache.SetProjects(next.cached(cfg.Projects)); err != nil {
