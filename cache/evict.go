@@ -213,45 +213,31 @@ func (e *eviction) candidates(ctx context.Context, n int) ([]catalog.Cold, error
 // heals that. Who is reading them reads on: the file is open.
 func (e *eviction) remove(ctx context.Context, content catalog.Cold) error {
 	c := e.cache
-	var repos []registry.Repo
-	var tags []tagKey
+	var holdings []catalog.Holding
 	err := c.catalog.Update(ctx, func(tx *catalog.Tx) (err error) {
-		tags = tags[:0]
-		if repos, err = tx.Forget(content.Digest); err != nil {
-			return err
-		}
-		for _, repo := range repos {
-			found, err := tx.TagsOf(repo, content.Digest)
-			if err != nil {
-				return err
-			}
-			for _, tag := range found {
-				if err := tx.DeleteTag(repo, tag); err != nil {
-					return err
-				}
-				tags = append(tags, tagKey{repo, tag})
-			}
-		}
-		return nil
+		holdings, err = tx.ForgetTagged(content.Digest)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("forget %s: %w", content.Digest, err)
 	}
-	for _, t := range tags {
-		if err := c.store.Untag(ctx, t.repo.String(), t.tag); err != nil {
-			c.fault("remove the link of an evicted tag", err, "repo", t.repo.String(), "tag", t.tag)
+	for _, h := range holdings {
+		for _, tag := range h.Tags {
+			if err := c.store.Untag(ctx, h.Repo.String(), tag); err != nil {
+				c.fault("remove the link of an evicted tag", err, "repo", h.Repo.String(), "tag", tag)
+			}
 		}
 	}
-	for _, repo := range repos {
-		if err := c.store.Unlink(ctx, repo.String(), content.Digest); err != nil {
-			c.fault("unlink evicted content", err, "repo", repo.String(), "digest", content.Digest)
+	for _, h := range holdings {
+		if err := c.store.Unlink(ctx, h.Repo.String(), content.Digest); err != nil {
+			c.fault("unlink evicted content", err, "repo", h.Repo.String(), "digest", content.Digest)
 		}
 	}
 	if err := c.store.Remove(ctx, content.Digest); err != nil {
 		return fmt.Errorf("remove %s: %w", content.Digest, err)
 	}
 	// Last: as long as the bytes are there, a request may put them back into memory.
-	c.memory.forget(content.Digest, repos, tags)
+	c.memory.forget(content.Digest, holdings)
 	e.need -= content.Size
 	e.done.Count++
 	e.done.Bytes += content.Size

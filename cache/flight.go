@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 
 	"roadstead/registry"
 	"roadstead/storage"
@@ -21,7 +20,6 @@ type flight struct {
 	project  *project
 	key      contentKey // the repository that is asked
 	expected int64      // size by a manifest's word, or -1
-	got      atomic.Int64
 
 	// ready is closed when the first byte may be read: the size is known, or the flight has
 	// failed, or its readers have to help themselves.
@@ -315,7 +313,6 @@ func (f *flight) begin(size int64, draft *storage.Draft) {
 
 // step publishes how far the draft has got.
 func (f *flight) step(written int64) {
-	f.got.Store(written)
 	f.mu.Lock()
 	f.written = written
 	f.wake()

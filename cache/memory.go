@@ -184,21 +184,22 @@ func (m *memory) unsaved(k tagKey, d registry.Digest) {
 
 // forget drops what is known of content that has been evicted from repositories, and of the
 // tags on it.
-func (m *memory) forget(d registry.Digest, repos []registry.Repo, tags []tagKey) {
+func (m *memory) forget(d registry.Digest, holdings []catalog.Holding) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, repo := range repos {
-		if l, ok := m.links.Peek(contentKey{repo, d}); ok {
+	m.small.Remove(smallKey{d, false})
+	m.small.Remove(smallKey{d, true})
+	for _, h := range holdings {
+		if l, ok := m.links.Peek(contentKey{h.Repo, d}); ok {
 			// Whoever has it again links it again.
 			l.direct.Store(false)
 			l.triedAt.Store(0)
 		}
-	}
-	m.small.Remove(smallKey{d, false})
-	m.small.Remove(smallKey{d, true})
-	for _, k := range tags {
-		if r, ok := m.tags.Peek(k); ok && r.Digest == d {
-			m.tags.Remove(k)
+		for _, tag := range h.Tags {
+			k := tagKey{h.Repo, tag}
+			if r, ok := m.tags.Peek(k); ok && r.Digest == d {
+				m.tags.Remove(k)
+			}
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package cache
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"sync/atomic"
 
 	"roadstead/registry"
@@ -91,28 +89,4 @@ func (c *Cache) Stats() Stats {
 		s.StoredBytes, s.StoredCount = usage.Bytes, usage.Count
 	}
 	return s
-}
-
-// Download is one flight, for those who watch.
-type Download struct {
-	Repo      registry.Repo
-	Digest    registry.Digest
-	Size, Got int64 // bytes; Size is -1 when upstream has not said it
-}
-
-// Downloads lists the flights under way, largest first.
-func (c *Cache) Downloads() []Download {
-	c.flightsMu.Lock()
-	defer c.flightsMu.Unlock()
-	var list []Download
-	for d, f := range c.flights {
-		f.mu.Lock()
-		size := max(f.size, f.expected)
-		f.mu.Unlock()
-		list = append(list, Download{Repo: f.key.repo, Digest: d, Size: size, Got: f.got.Load()})
-	}
-	slices.SortFunc(list, func(a, b Download) int {
-		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Digest, b.Digest))
-	})
-	return list
 }

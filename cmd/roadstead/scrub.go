@@ -97,22 +97,15 @@ func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
 			if _, err := data.Store.Stat(ctx, d); !errors.Is(err, storage.ErrNotFound) {
 				continue
 			}
-			repos, err := tx.Forget(d)
+			holdings, err := tx.ForgetTagged(d)
 			if err != nil {
 				return err
 			}
-			for _, repo := range repos {
-				tags, err := tx.TagsOf(repo, d)
-				if err != nil {
-					return err
+			for _, h := range holdings {
+				for _, tag := range h.Tags {
+					unlink = append(unlink, func() error { return data.Store.Untag(ctx, h.Repo.String(), tag) })
 				}
-				for _, tag := range tags {
-					if err := tx.DeleteTag(repo, tag); err != nil {
-						return err
-					}
-					unlink = append(unlink, func() error { return data.Store.Untag(ctx, repo.String(), tag) })
-				}
-				unlink = append(unlink, func() error { return data.Store.Unlink(ctx, repo.String(), d) })
+				unlink = append(unlink, func() error { return data.Store.Unlink(ctx, h.Repo.String(), d) })
 			}
 		}
 		return nil
