@@ -101,6 +101,9 @@ func (r *passage) catchUp() error {
 			return fmt.Errorf("seek in upstream's %s: %w", r.flight.key.digest, err)
 		}
 	}
+	if r.at == r.off {
+		return nil
+	}
 	skip := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(skip)
 	for r.at < r.off {
