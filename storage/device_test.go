@@ -1,11 +1,13 @@
 package storage
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +19,7 @@ func need(t *testing.T, tools ...string) {
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
 		missing = " the right to mount"
-	} else if err := unix.Unmount(dir, 0); err != nil {
+	} else if err := unmount(dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, tool := range tools {
@@ -97,9 +99,22 @@ func (d *device) unmount(t *testing.T) {
 		return
 	}
 	d.mounted = false
-	if err := unix.Unmount(d.at, 0); err != nil {
+	if err := unmount(d.at); err != nil {
 		t.Errorf("unmount %s: %v", d.at, err)
 		unix.Unmount(d.at, unix.MNT_DETACH)
+	}
+}
+
+// unmount takes a file system away that this process has no file open in. Another test may be
+// starting a program meanwhile: from the fork to the exec that has all our files, also those
+// that we close in between, so that busy is not an answer yet.
+func unmount(dir string) error {
+	for end := time.Now().Add(10 * time.Second); ; {
+		err := unix.Unmount(dir, 0)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

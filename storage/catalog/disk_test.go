@@ -107,8 +107,9 @@ func mountTmpfs(t *testing.T, options string) string {
 		lack(t, fmt.Sprintf("mount: %v: %s", err, out))
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
+		// Lazily: a program that another test is starting may have our files until its exec.
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
 		}
 	})
 	return dir
