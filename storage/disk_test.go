@@ -273,6 +273,26 @@ func TestUnreadableSectors(t *testing.T) { // S3
 			t.Errorf("stat %s afterwards: %d, %v", d, n, err)
 		}
 	}
+
+	// Content that can come again from elsewhere makes room for that. The device is as long as
+	// before, and what lay behind its end is lost.
+	if err := os.Truncate(image, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Recheck(t.Context(), good); err != nil {
+		t.Errorf("what can be read: %v", err)
+	}
+	for _, d := range bad {
+		if err := s.Recheck(t.Context(), d); err == nil || errors.Is(err, ErrNotFound) {
+			t.Errorf("recheck %s: %v", d, err)
+		}
+		if _, err := s.Stat(t.Context(), d); !errors.Is(err, ErrNotFound) {
+			t.Errorf("stat %s after it was put aside: %v", d, err)
+		}
+	}
+	if err := s.Recheck(t.Context(), bad[0]); !errors.Is(err, ErrNotFound) {
+		t.Errorf("recheck of what is not there: %v", err)
+	}
 	s.Close()
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -147,8 +148,17 @@ func TestDraftsSharePromises(t *testing.T) {
 		}
 		return d
 	}
+	lacks := func(n, want int64) {
+		t.Helper()
+		if got, err := s.Lack(n); err != nil || got != want {
+			t.Errorf("for %d bytes %d are lacking, %v; want %d", n, got, err, want)
+		}
+	}
 	full := func(size int64) {
 		t.Helper()
+		if lack, err := s.Lack(size); err != nil || lack <= 0 {
+			t.Errorf("for %d bytes %d are lacking, %v", size, lack, err)
+		}
 		if d, err := s.Draft(digest.SHA256, size); !errors.Is(err, ErrFull) {
 			t.Errorf("draft of %d bytes: %v", size, err)
 			d.Close()
@@ -157,7 +167,9 @@ func TestDraftsSharePromises(t *testing.T) {
 	// 100 MiB are above the floor.
 	a, b := draft(60<<20), draft(30<<20)
 	full(11 << 20)
-	full(1 << 62)
+	lacks(11<<20, 1<<20)
+	lacks(10<<20, 0)
+	full(math.MaxInt64)
 	c := draft(10 << 20)
 	full(1)
 	c.Close()
@@ -195,6 +207,8 @@ func TestDraftsSharePromises(t *testing.T) {
 	}
 	free = 100<<20 - 1
 	full(0)
+	lacks(0, 1)
+	full(math.MaxInt64)
 	if err := s.Put(t.Context(), sum(digest.SHA256, nil), nil); !errors.Is(err, ErrFull) {
 		t.Errorf("put below the floor: %v", err)
 	}

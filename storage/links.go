@@ -68,6 +68,18 @@ func (s *Store) Untag(ctx context.Context, repo, tag string) error {
 	return nil
 }
 
+// UntagFrom is Untag for a tag that points to d, and does nothing to one that has been moved.
+func (s *Store) UntagFrom(ctx context.Context, repo, tag string, d digest.Digest) error {
+	if err := errors.Join(check(repo, d), checkTag(tag)); err != nil {
+		return err
+	}
+	now, err := s.readLink(ctx, tagsDir(repo)+"/"+tag+"/current/link")
+	if err == nil && now != d {
+		return nil
+	}
+	return s.Untag(ctx, repo, tag)
+}
+
 // Unlink takes a digest out of a repository, as a blob and as a manifest. That it is not in it
 // is fine. Tags that point to it stay.
 func (s *Store) Unlink(ctx context.Context, repo string, d digest.Digest) error {

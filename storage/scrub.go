@@ -177,6 +177,27 @@ func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read f
 	return ScrubEvent{Digest: d, Err: err, Quarantined: moved}, !moved
 }
 
+// Recheck reads content once more that gave trouble to whoever read it. It returns what is wrong
+// with it, or nil, and moves what is damaged or cannot be read to quarantine, so that it is
+// missing instead, and can come back from elsewhere. That is for content which can: a disk that
+// has trouble now may not have it tomorrow, and Scrub leaves what it cannot read where it is.
+func (s *Store) Recheck(ctx context.Context, d digest.Digest) error {
+	c, err := s.Open(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	readOnce(c)
+	err = digestOf(ctx, d, c, make([]byte, 1<<20), func(int64) {})
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if _, failed := s.quarantine(ctx, d, c); failed != nil && !errors.Is(failed, ErrNotFound) {
+		return fmt.Errorf("%w; %w", err, failed)
+	}
+	return err
+}
+
 // digestOf reads r to its end and returns ErrDamaged if its bytes are not those of d.
 func digestOf(ctx context.Context, d digest.Digest, r io.Reader, buf []byte, read func(n int64)) error {
 	h, err := newHash(d.Algorithm())

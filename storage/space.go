@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -26,18 +27,31 @@ type space struct {
 func (s *space) reserve(n int64) error {
 	s.asking.Lock()
 	defer s.asking.Unlock()
+	lack, err := s.lack(n)
+	if err != nil {
+		return err
+	}
+	if lack > 0 {
+		return fmt.Errorf("%d bytes do not fit, %d are lacking above those that are promised and those that are kept free: %w", n, lack, ErrFull)
+	}
+	s.promised.Add(n)
+	return nil
+}
+
+// lack says how many bytes too few there are to promise n.
+func (s *space) lack(n int64) (int64, error) {
 	// In this order, because what is written between the two lines is then counted twice
 	// instead of not at all.
 	promised := s.promised.Load()
 	free, total, err := s.free()
 	if err != nil {
-		return fmt.Errorf("free space: %w", err)
+		return 0, fmt.Errorf("free space: %w", err)
 	}
-	if n > free-promised-s.keep(total) {
-		return fmt.Errorf("%d bytes do not fit into %d free, of which %d are promised and %d are kept: %w", n, free, promised, s.keep(total), ErrFull)
+	room := free - promised - s.keep(total)
+	if n > math.MaxInt64+min(room, 0) {
+		return math.MaxInt64, nil // n is what somebody has claimed, and may be anything
 	}
-	s.promised.Add(n)
-	return nil
+	return max(0, n-room), nil
 }
 
 // release takes back what was promised, because it has been written or will not be.

@@ -102,6 +102,16 @@ func (s *Store) Close() error { return s.tree.Close() }
 // drafts, and how large that is. What drafts have reserved is not subtracted.
 func (s *Store) Free() (free, total int64, err error) { return s.space.free() }
 
+// Lack says how many bytes of content have to go until a draft of n bytes has room; zero when it
+// has. Where content lies elsewhere than the drafts it is always zero: to remove content makes no
+// room for them.
+func (s *Store) Lack(n int64) (int64, error) {
+	if _, here := s.tree.(*local); !here {
+		return 0, nil
+	}
+	return s.space.lack(n)
+}
+
 // Sweep removes what drafts of earlier processes have left. Call it only when the directory is
 // locked: another process's drafts look the same.
 func (s *Store) Sweep(ctx context.Context) error {

@@ -430,7 +430,10 @@ func testStore(t *testing.T, newStore func(*testing.T) (*Store, storagedriver.St
 		}
 		compare(t, got, want)
 
-		for _, err := range []error{s.Unlink(ctx, "quay.io/a", one), s.Untag(ctx, "quay.io/a", "_V1.0-x")} {
+		for _, err := range []error{
+			s.Unlink(ctx, "quay.io/a", one), s.UntagFrom(ctx, "quay.io/a", "_V1.0-x", one),
+			s.UntagFrom(ctx, "quay.io/a", "latest", one), s.UntagFrom(ctx, "quay.io/a", "unknown", one), // neither points there
+		} {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -501,6 +504,43 @@ func testStore(t *testing.T, newStore func(*testing.T) (*Store, storagedriver.St
 		}
 		if len(got) != 5 {
 			t.Errorf("%d repositories", len(got))
+		}
+	})
+
+	t.Run("content is put aside when it is doubted, if it is damaged", func(t *testing.T) {
+		s, raw := newStore(t)
+		whole, damaged := mustCommit(t, s, []byte("whole")), mustCommit(t, s, []byte("damaged"))
+		plant(t, raw, damaged, []byte("DAMAGED"))
+		if err := s.Recheck(ctx, whole); err != nil {
+			t.Errorf("recheck of whole content: %v", err)
+		}
+		if err := s.Recheck(ctx, damaged); !errors.Is(err, ErrDamaged) {
+			t.Errorf("recheck of damaged content: %v", err)
+		}
+		if _, err := s.Stat(ctx, damaged); !errors.Is(err, ErrNotFound) {
+			t.Errorf("damaged content: %v", err)
+		}
+		if _, err := s.Stat(ctx, whole); err != nil {
+			t.Errorf("whole content: %v", err)
+		}
+		if b, err := raw.GetContent(ctx, "/quarantine/sha256/"+damaged.Encoded()); err != nil || string(b) != "DAMAGED" {
+			t.Errorf("in quarantine: %q, %v", b, err)
+		}
+		if err := s.Recheck(ctx, damaged); !errors.Is(err, ErrNotFound) {
+			t.Errorf("recheck of what is not there: %v", err)
+		}
+		mustCommit(t, s, []byte("damaged"))
+		if b, err := s.Read(ctx, damaged, 10); err != nil || string(b) != "damaged" {
+			t.Errorf("healed: %q, %v", b, err)
+		}
+		gone, end := context.WithCancel(ctx)
+		end()
+		plant(t, raw, damaged, []byte("DAMAGED"))
+		if err := s.Recheck(gone, damaged); !errors.Is(err, context.Canceled) {
+			t.Errorf("recheck that is given up: %v", err)
+		}
+		if _, err := s.Stat(ctx, damaged); err != nil {
+			t.Errorf("after a recheck that was given up: %v", err)
 		}
 	})
 
