@@ -153,6 +153,25 @@ func (c *Cache) blobHere(ctx context.Context, k contentKey, l *link) (registry.B
 	return registry.Blob{ReadSeekCloser: held{bytes.NewReader(b)}, Size: int64(len(b))}, true
 }
 
+// Doubt is told that a blob which was given out could not be read to its end, and why. If it is
+// the stored content that cannot be read, that is put aside, and the next request brings it anew:
+// one bad sector must not abort each pull for ever (FAULTS S3).
+func (c *Cache) Doubt(repo registry.Repo, d registry.Digest, err error) {
+	if _, told := errors.AsType[*registry.Fault](err); told || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return // upstream's trouble, or the client's
+	}
+	c.doubts.join(d, c.work.start, func() (struct{}, error) {
+		ctx, cancel := c.keeping()
+		defer cancel()
+		switch err := c.store.Recheck(ctx, d); {
+		case err == nil, errors.Is(err, storage.ErrNotFound):
+		default:
+			c.fault("a stored blob cannot be read and will be fetched again", err, "repo", repo.String(), "digest", d)
+		}
+		return struct{}{}, nil
+	})
+}
+
 // elsewhere reports whether the bytes of a digest are here, or on their way, for some other
 // repository than that of k.
 func (c *Cache) elsewhere(ctx context.Context, k contentKey) bool {

@@ -51,6 +51,7 @@ type Cache struct {
 	memory   *memory
 
 	refreshes group[tagKey, tagRecord]
+	doubts    group[registry.Digest, struct{}]
 	fetches   group[contentKey, registry.Manifest]
 	keeps     group[contentKey, struct{}] // manifests on their way into the store
 	listings  group[listingKey, listing]
@@ -59,10 +60,17 @@ type Cache struct {
 	flights   map[registry.Digest]*flight
 
 	recorder recorder
+	saves    saves // of tags
+	traffic  traffic
 	calm     calm
-	evicting sync.Mutex // one eviction at a time
 	pressure chan struct{}
+	wanted   atomic.Int64 // bytes that there was no room for since the last look
 	totals   totals
+
+	// evicting lets one eviction at a time look and remove. It is held over all of that, against
+	// the rule: who comes second has to find what the first has made room for.
+	evicting sync.Mutex
+	shortAt  time.Time // when an eviction last came up short of what was needed; zero: the last did not
 
 	// life bounds the work that outlives its caller: flights and refreshes go on when the
 	// client that asked leaves. It ends when Run does.

@@ -1,11 +1,13 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"roadstead/registry"
 	"roadstead/storage"
@@ -105,6 +107,8 @@ func (f *flight) run() {
 	c := f.cache
 	defer f.leave()
 	defer close(f.done)
+	c.traffic.come(f.key.digest)
+	defer c.traffic.came(f.key.digest)
 	err := f.fly(c.life)
 	// From here on who asks finds the content in the store, or starts anew.
 	c.flightsMu.Lock()
@@ -238,6 +242,9 @@ func (f *flight) copy(in *intake, size int64, draft *storage.Draft) (total int64
 			f.project.figures.upstream.Add(int64(n))
 			_, err := draft.Write(p.buf[:n])
 			p.release()
+			if errors.Is(err, storage.ErrFull) {
+				f.cache.want(max(size, 2*total))
+			}
 			if err != nil {
 				return -1, f.pass(size, err)
 			}
@@ -257,20 +264,41 @@ func (f *flight) copy(in *intake, size int64, draft *storage.Draft) (total int64
 	return total, nil
 }
 
+// unsized is the room that is made for a blob of which nobody tells the size, so that the next
+// one may fit: most layers do.
+const unsized = 64 << 20
+
 // reserve makes room for a blob and opens a draft, evicting first when there is too little.
 func (f *flight) reserve(ctx context.Context, size int64) (*storage.Draft, error) {
 	c := f.cache
 	if c.maxSize > 0 && size > c.maxSize {
-		return nil, fmt.Errorf("%d bytes are more than the whole cache may hold: %w", size, storage.ErrFull)
+		return nil, fmt.Errorf("%d bytes are more than the whole cache may hold, which is %d", size, c.maxSize)
 	}
-	draft, err := c.store.Draft(f.key.digest.Algorithm(), size)
-	if !errors.Is(err, storage.ErrFull) || size < 0 {
+	alg := f.key.digest.Algorithm()
+	draft, err := c.store.Draft(alg, size)
+	if !errors.Is(err, storage.ErrFull) {
 		return draft, err
 	}
-	if _, evictErr := c.evict(ctx, size); evictErr != nil {
+	if size < 0 {
+		c.want(unsized)
+		return nil, err
+	}
+	_, evictErr := c.evict(ctx, func(context.Context) (int64, error) {
+		// Whoever has waited for another's eviction may find that there is room now.
+		if draft, err = c.store.Draft(alg, size); !errors.Is(err, storage.ErrFull) || time.Since(c.shortAt) < shortFor {
+			return 0, nil
+		}
+		lack, err := c.store.Lack(size)
+		// Where no bytes are lacking it is the number of files, which goes with the bytes.
+		return cmp.Or(lack, max(size, 1)), err
+	})
+	if errors.Is(err, storage.ErrFull) {
+		draft, err = c.store.Draft(alg, size)
+	}
+	if err != nil {
 		return nil, errors.Join(err, evictErr)
 	}
-	return c.store.Draft(f.key.digest.Algorithm(), size)
+	return draft, nil
 }
 
 // pass sends the readers to upstream: this node cannot keep the blob.
@@ -278,7 +306,6 @@ func (f *flight) pass(size int64, err error) error {
 	c := f.cache
 	c.totals.passed.Add(1)
 	c.fault("keep a blob", err, "repo", f.key.repo.String(), "digest", f.key.digest)
-	c.press()
 	if size < 0 {
 		return &registry.Fault{Code: registry.Unavailable, Message: "there is no room for a blob of which upstream does not tell the size", Err: err}
 	}
@@ -364,15 +391,17 @@ func (f *flight) keep(draft *storage.Draft, size int64) {
 	c, k := f.cache, f.key
 	l := c.memory.addLink(k, size)
 	l.direct.Store(true)
+	c.traffic.come(k.digest)
 	err := draft.Commit(ctx)
 	if err == nil {
 		err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 	}
 	if err != nil {
 		l.direct.Store(false)
+		c.traffic.came(k.digest)
 		c.totals.passed.Add(1)
 		c.fault("commit a blob", err, "repo", k.repo.String(), "digest", k.digest)
 		return
 	}
-	c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) }, func() { l.direct.Store(false) })
+	c.linked(k, l, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
 }

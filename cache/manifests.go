@@ -182,18 +182,33 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 		c.calm.wait(c.life)
 		ctx, cancel := c.keeping()
 		defer cancel()
+		c.traffic.come(m.Digest)
 		err := c.store.Put(ctx, m.Digest, m.Bytes)
 		if err == nil {
 			err = c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
 		}
 		if err != nil {
 			l.direct.Store(false)
+			c.traffic.came(m.Digest)
 			c.totals.passed.Add(1)
 			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
+			if errors.Is(err, storage.ErrFull) {
+				c.want(m.Size)
+			}
 			return struct{}{}, err
 		}
-		c.later(func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) }, func() { l.direct.Store(false) })
+		c.linked(k, l, func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
 		return struct{}{}, nil
+	})
+}
+
+// linked has the catalog told of content that is linked in the layout, and ends its coming.
+func (c *Cache) linked(k contentKey, l *link, write func(*catalog.Tx) error) {
+	c.later(write, func(written bool) {
+		if !written {
+			l.direct.Store(false)
+		}
+		c.traffic.came(k.digest)
 	})
 }
 
@@ -223,15 +238,17 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 	c.work.start(func() {
 		ctx, cancel := c.keeping()
 		defer cancel()
+		c.traffic.come(k.digest)
 		_, err := c.store.Stat(ctx, k.digest) // nothing may link what is not here
 		if err == nil {
 			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 		}
 		if err != nil {
 			l.direct.Store(false)
+			c.traffic.came(k.digest)
 			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
 			return
 		}
-		c.later(func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) }, func() { l.direct.Store(false) })
+		c.linked(k, l, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
 	})
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,14 +17,15 @@ type recorder struct {
 	closed  bool
 	queue   chan row
 	flushed chan chan struct{}
-	touched map[registry.Digest]time.Time
+	touched map[registry.Digest]time.Time // uses that are to be written
+	writing map[registry.Digest]time.Time // and those that are being written
 }
 
-// row is one write. undone is called when it has not been made, so that whoever uses what it
-// is about tries again.
+// row is one write. ended is called when it has been made, or will not be: then whoever uses
+// what it is about tries again.
 type row struct {
-	write  func(*catalog.Tx) error
-	undone func()
+	write func(*catalog.Tx) error
+	ended func(written bool)
 }
 
 const (
@@ -48,14 +50,15 @@ func newRecorder() recorder {
 		queue:   make(chan row, queued),
 		flushed: make(chan chan struct{}),
 		touched: map[registry.Digest]time.Time{},
+		writing: map[registry.Digest]time.Time{},
 	}
 }
 
 // later queues one write. When the queue is full the write is dropped and counted.
-func (c *Cache) later(write func(*catalog.Tx) error, undone func()) {
-	if !c.recorder.take(row{write, undone}) {
+func (c *Cache) later(write func(*catalog.Tx) error, ended func(written bool)) {
+	if !c.recorder.take(row{write, ended}) {
 		c.totals.dropped.Add(1)
-		undone()
+		ended(false)
 	}
 }
 
@@ -83,6 +86,37 @@ func (c *Cache) touch(l *link, d registry.Digest, now time.Time) {
 	c.recorder.mu.Lock()
 	defer c.recorder.mu.Unlock()
 	c.recorder.touched[d] = now
+}
+
+// usedAt is when content was last used, as far as the catalog may not know it yet.
+func (r *recorder) usedAt(d registry.Digest) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, ok := r.touched[d]; ok {
+		return at
+	}
+	return r.writing[d]
+}
+
+// startTouches returns the uses that are to be written.
+func (r *recorder) startTouches() map[registry.Digest]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	touched := r.touched
+	r.touched = map[registry.Digest]time.Time{}
+	maps.Copy(r.writing, touched)
+	return touched
+}
+
+// endTouches says that these are written, or will not be.
+func (r *recorder) endTouches(touched map[registry.Digest]time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for d, at := range touched {
+		if r.writing[d].Equal(at) {
+			delete(r.writing, d)
+		}
+	}
 }
 
 func (r *recorder) close() {
@@ -144,19 +178,16 @@ func (c *Cache) write(rows []row) {
 		}
 		return nil
 	})
-	if err == nil {
-		return
-	}
-	failed := 0
+	failed, why := 0, err
 	for _, r := range rows {
-		if len(rows) > 1 {
-			err = c.update(r.write)
+		if err != nil && len(rows) > 1 {
+			why = c.update(r.write)
 		}
-		if err != nil {
+		if why != nil {
 			failed++
 			c.totals.dropped.Add(1)
-			r.undone()
 		}
+		r.ended(why == nil)
 	}
 	if failed > 0 {
 		c.fault("write to the catalog", err, "writes", failed)
@@ -172,13 +203,11 @@ func (c *Cache) update(write func(*catalog.Tx) error) error {
 }
 
 func (c *Cache) writeTouches() {
-	c.recorder.mu.Lock()
-	touched := c.recorder.touched
-	c.recorder.touched = map[registry.Digest]time.Time{}
-	c.recorder.mu.Unlock()
+	touched := c.recorder.startTouches()
 	if len(touched) == 0 {
 		return
 	}
+	defer c.recorder.endTouches(touched)
 	// One time for all: they lie within a minute of each other.
 	var latest time.Time
 	digests := make([]registry.Digest, 0, len(touched))

@@ -119,6 +119,16 @@ func (r rules) pinned(repo, tag string) bool {
 	return false
 }
 
+// pinnedWhole reports whether nothing of a repository is ever to be evicted.
+func (r rules) pinnedWhole(repo string) bool {
+	for _, p := range r.pin {
+		if p.tag == "" && p.matchesRepo(repo) {
+			return true
+		}
+	}
+	return false
+}
+
 func denied(format string, args ...any) error {
 	return &registry.Fault{Code: registry.Denied, Message: fmt.Sprintf(format, args...)}
 }

@@ -131,7 +131,7 @@ func TestPinHoldsATagThatIsGone(t *testing.T) {
 		}
 		h.settle(t)
 		time.Sleep(time.Hour)
-		if _, err := h.evict(t.Context(), 1<<30); err != nil {
+		if _, err := h.evict(t.Context(), lacking(1<<30)); err != nil {
 			t.Fatal(err)
 		}
 		if !h.stored(img.layer) {
@@ -148,9 +148,9 @@ func TestDroppedWriteIsMadeUpFor(t *testing.T) {
 	h := proxy(t, o)
 	broken := errors.New("no")
 	for range queued { // the queue is full, and nothing in it can be written
-		h.later(func(*catalog.Tx) error { return broken }, func() {})
+		h.later(func(*catalog.Tx) error { return broken }, func(bool) {})
 	}
-	full := row{func(*catalog.Tx) error { return broken }, func() {}}
+	full := row{func(*catalog.Tx) error { return broken }, func(bool) {}}
 	for h.recorder.take(full) {
 	}
 	if err := h.pull(t, hub("library/a"), "1"); err != nil {

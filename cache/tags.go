@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"roadstead/registry"
-	"roadstead/storage"
 	"roadstead/storage/catalog"
 )
 
@@ -172,12 +171,7 @@ func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now tim
 	if !known || old.Gone {
 		return // nobody but this memory has ever heard of it
 	}
-	c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) }, func() {})
-	ctx, cancel := c.keeping()
-	defer cancel()
-	if err := c.store.Untag(ctx, k.repo.String(), k.tag); err != nil {
-		c.fault("remove the link of a tag that is gone upstream", err, "repo", k.repo.String(), "tag", k.tag)
-	}
+	c.save(k, save{record: r, moved: true})
 }
 
 // saveTag makes a record known: to memory at once, to the layout and the catalog when it says
@@ -190,40 +184,7 @@ func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
 	}
 	r.savedAt = now
 	c.memory.addTag(k, r)
-	c.work.start(func() {
-		if moved {
-			if err := c.keepTag(k, r.Digest); err != nil {
-				c.fault("write the link of a tag", err, "repo", k.repo.String(), "tag", k.tag)
-				c.memory.unsaved(k, r.Digest)
-				return
-			}
-		}
-		c.later(func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, r.Tag) }, func() { c.memory.unsaved(k, r.Digest) })
-	})
-}
-
-// keepTag writes the link of a tag, once the manifest that it leads to is stored: a crash or a
-// full disk must not leave a tag that leads nowhere.
-func (c *Cache) keepTag(k tagKey, d registry.Digest) error {
-	ctx, cancel := c.keeping()
-	defer cancel()
-	if keep := c.keeps.pending(contentKey{k.repo, d}); keep != nil {
-		if _, err := keep.wait(ctx); err != nil {
-			return err
-		}
-	}
-	if _, err := c.store.Stat(ctx, d); err != nil {
-		return err
-	}
-	if err := c.store.Tag(ctx, k.repo.String(), k.tag, d); err != nil {
-		return err
-	}
-	_, err := c.store.Stat(ctx, d)
-	if errors.Is(err, storage.ErrNotFound) {
-		// An eviction has taken it in between, and has not seen this link.
-		return errors.Join(err, c.store.Untag(ctx, k.repo.String(), k.tag))
-	}
-	return nil
+	c.save(k, save{record: r, moved: moved})
 }
 
 func gone(repo registry.Repo, tag string) error {

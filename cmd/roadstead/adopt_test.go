@@ -339,4 +339,7 @@ func TestEvictMakesRoomUnderTheLimit(t *testing.T) {
 	if usage, err := db.Usage(t.Context()); err != nil || usage.Bytes > 2000 {
 		t.Errorf("%+v, %v", usage, err)
 	}
+	if stdout, stderr, status := command("evict", "--config", os.DevNull, "--data", tr.dir); status != 0 || !strings.Contains(stdout, `set "max_size" below "storage" in the configuration, such as 100GiB or 80%`) {
+		t.Errorf("without a limit: status %d\n%s%s", status, stdout, stderr)
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os/signal"
@@ -16,7 +15,7 @@ type Evict struct {
 
 // Help is the long help.
 func (e *Evict) Help() string {
-	return `Removes the least recently used content beyond "storage.max_size", as the server does by itself every minute: nothing pinned, and nothing that a project still has to keep. It is for a server that is stopped, to make room before it starts again, and for trying limits out.`
+	return `Removes the least recently used content beyond "storage.max_size", or as much as the disk lacks of "storage.floor", as the server does by itself: nothing pinned, and nothing that a project still has to keep. It is for a server that is stopped, to make room before it starts again, and for trying limits out.`
 }
 
 // Run evicts once.
@@ -26,9 +25,6 @@ func (e *Evict) Run(std streams) error {
 	cfg, err := e.load()
 	if err != nil {
 		return err
-	}
-	if cfg.Storage.MaxSize == 0 && cfg.Storage.MaxShare == 0 {
-		return errors.New(`there is no limit to make room under; set "max_size" below "storage" in the configuration, such as 100GiB or 80%`)
 	}
 	if !exists(cfg.Storage.Directory, catalogFile) {
 		return fmt.Errorf("there is no catalog in %s, so there is nothing to evict; name the data directory with --data", cfg.Storage.Directory)
@@ -49,8 +45,11 @@ func (e *Evict) Run(std streams) error {
 		return err
 	}
 	fmt.Fprintf(std.out, "evicted %d pieces of content, %s\n", done.Count, bytesText(done.Bytes))
-	if done.Short > 0 {
+	switch {
+	case done.Short > 0:
 		return fmt.Errorf("%s more should go and may not: it is pinned or was used within \"keep\"; raise max_size, or lower keep", bytesText(done.Short))
+	case done.Count == 0 && cfg.Storage.MaxSize == 0 && cfg.Storage.MaxShare == 0:
+		fmt.Fprintln(std.out, `more than "storage.floor" is free; to make room under a limit, set "max_size" below "storage" in the configuration, such as 100GiB or 80%`)
 	}
 	return nil
 }

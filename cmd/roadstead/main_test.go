@@ -44,7 +44,7 @@ func TestTheCommandLineTeaches(t *testing.T) {
 			`roadstead: --listen "5000" is not an address to listen on; write ":5000"`},
 		{"nothing to scrub", []string{"scrub", "--data", "absent"}, 1, nil, "so there is nothing to scrub; name the directory that \"docker\" is in with --data"},
 		{"nothing to adopt", []string{"adopt", "absent"}, 1, nil, "so there is nothing to adopt; name the directory that \"docker\" is in"},
-		{"no limit to evict under", []string{"evict"}, 1, nil, `set "max_size" below "storage" in the configuration, such as 100GiB or 80%`},
+		{"nothing to evict from", []string{"evict"}, 1, nil, "there is no catalog in "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			stdout, stderr, status := command(row.args...)

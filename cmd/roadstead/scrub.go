@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
@@ -91,31 +92,31 @@ func scrub(ctx context.Context, data *Data, std streams) (storage.ScrubReport, e
 // layout, unless a server that is running has healed it meanwhile. What still refers to it
 // brings it back from upstream.
 func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
-	var unlink []func() error // for when the catalog has forgotten it
+	var removals []catalog.Removal
 	err := data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
 		for _, d := range gone {
 			if _, err := data.Store.Stat(ctx, d); !errors.Is(err, storage.ErrNotFound) {
 				continue
 			}
-			holdings, err := tx.ForgetTagged(d)
+			r, err := tx.ForgetTagged(d)
 			if err != nil {
 				return err
 			}
-			for _, h := range holdings {
-				for _, tag := range h.Tags {
-					unlink = append(unlink, func() error { return data.Store.Untag(ctx, h.Repo.String(), tag) })
-				}
-				unlink = append(unlink, func() error { return data.Store.Unlink(ctx, h.Repo.String(), d) })
-			}
+			removals = append(removals, r)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("take what is in quarantine out of the catalog: %w", err)
 	}
+	// A removal whose links could not be removed stays listed, and the server tries again.
 	var errs []error
-	for _, do := range unlink {
-		errs = append(errs, do())
+	for _, r := range removals {
+		if err := cache.Unlink(ctx, data.Store, r); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, data.Catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Removed(r.Digest) }))
 	}
 	return errors.Join(errs...)
 }

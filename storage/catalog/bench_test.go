@@ -220,7 +220,7 @@ func BenchmarkColdest(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			db := benchCatalog(b)
 			for b.Loop() {
-				if _, err := db.Coldest(b.Context(), bb.projects, time.Now(), 100); err != nil {
+				if _, _, err := db.Coldest(b.Context(), bb.projects, time.Now(), Mark{}, 100); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -37,6 +37,57 @@ func (db *DB) Closure(ctx context.Context, roots []registry.Digest) (map[registr
 	return all, nil
 }
 
+// ProjectContent calls fn for all stored content that the repositories of a project have, of
+// those that want asks for; for content of several repositories more than once. An error of fn
+// ends it and is returned. To have content is meant as in Found.Linked, one manifest deep.
+//
+// It reads a page at a time, as ProjectTags does.
+func (db *DB) ProjectContent(ctx context.Context, project string, want func(registry.Repo) bool, fn func(registry.Digest) error) error {
+	return db.eachRepository(ctx, project, func(repo registry.Repo) error {
+		if !want(repo) {
+			return nil
+		}
+		return db.repositoryContent(ctx, repo, fn)
+	})
+}
+
+func (db *DB) repositoryContent(ctx context.Context, repo registry.Repo, fn func(registry.Digest) error) error {
+	after := int64(0)
+	for {
+		var all []registry.Digest
+		n := 0
+		err := db.read.each(ctx, `SELECT c.id, c.digest, c.stored FROM repositories r
+			JOIN links l ON l.repository_id = r.id JOIN content c ON c.id = l.content_id
+			WHERE r.name = $1 AND l.content_id > $2 ORDER BY l.content_id LIMIT $3`,
+			[]any{repo.String(), after, page}, func(rows *sql.Rows) error {
+				var (
+					key    []byte
+					stored bool
+				)
+				if err := rows.Scan(&after, &key, &stored); err != nil {
+					return err
+				}
+				n++
+				d, err := unpack(key)
+				if stored {
+					all = append(all, d)
+				}
+				return err
+			})
+		if err != nil {
+			return fmt.Errorf("catalog: content of %s: %w", repo, db.explain(err))
+		}
+		for _, d := range all {
+			if err := fn(d); err != nil {
+				return err
+			}
+		}
+		if n < page {
+			return nil
+		}
+	}
+}
+
 // step is how many manifests one question of Closure is about.
 const step = 200
 

@@ -62,7 +62,7 @@ func addMany(tx *Tx, round, n int) error {
 
 func forgetAll(t *testing.T, db *DB) {
 	t.Helper()
-	cold, err := db.Coldest(t.Context(), []string{busybox.Project}, time.Now().Add(time.Hour), -1)
+	cold, _, err := db.Coldest(t.Context(), []string{busybox.Project}, time.Now().Add(time.Hour), Mark{}, -1)
 	if err != nil {
 		t.Fatal(err)
 	}

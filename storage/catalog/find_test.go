@@ -164,6 +164,39 @@ func testReferrers(t *testing.T, db *DB) {
 	}
 }
 
+func testProjectContent(t *testing.T, db *DB) {
+	const many = 2*page + 10
+	want := map[registry.Digest]int{dg("image"): 1, dg("layer"): 1, dg("both"): 2}
+	update(t, db, func(tx *Tx) error {
+		for i := range many {
+			name := fmt.Sprint("blob ", i)
+			want[dg(name)] = 1
+			if err := tx.AddBlob(alpine, dg(name), 1); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			manifest{name: "image", layers: []string{"layer", "absent"}}.add(tx, busybox), tx.AddBlob(busybox, dg("layer"), 10),
+			tx.AddBlob(busybox, dg("both"), 1), tx.AddBlob(alpine, dg("both"), 1),
+			tx.AddBlob(etcd, dg("of another project"), 1),
+			tx.AddBlob(registry.Repo{Project: "docker.io", Name: "unwanted"}, dg("unwanted"), 1),
+		)
+	})
+	got := map[registry.Digest]int{}
+	err := db.ProjectContent(t.Context(), "docker.io", func(repo registry.Repo) bool { return repo.Name != "unwanted" }, func(d registry.Digest) error {
+		got[d]++
+		return nil
+	})
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("ProjectContent has %d digests, %v, want %d", len(got), err, len(want))
+	}
+	stop := errors.New("enough")
+	err = db.ProjectContent(t.Context(), "docker.io", func(registry.Repo) bool { return true }, func(registry.Digest) error { return stop })
+	if !errors.Is(err, stop) {
+		t.Errorf("ProjectContent with an error of fn: %v", err)
+	}
+}
+
 func testClosure(t *testing.T, db *DB) {
 	var many []string // more children than one question asks for
 	update(t, db, func(tx *Tx) error {
@@ -225,7 +258,7 @@ func testAlgorithms(t *testing.T, db *DB) {
 	if got, err := db.Tag(t.Context(), busybox, "long"); err != nil || got.Digest != digest.SHA512.FromString("image") {
 		t.Errorf("Tag = %+v, %v", got, err)
 	}
-	got, err := db.Coldest(t.Context(), []string{"docker.io"}, noon.Add(time.Millisecond), -1)
+	got, _, err := db.Coldest(t.Context(), []string{"docker.io"}, noon.Add(time.Millisecond), Mark{}, -1)
 	if want := []Cold{{long, 9, noon}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("Coldest = %v, %v, want %v", got, err, want)
 	}

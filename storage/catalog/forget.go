@@ -21,36 +21,6 @@ func (tx *Tx) Forget(d registry.Digest) ([]registry.Repo, error) {
 	return repos, nil
 }
 
-// Holding is a repository that had linked a digest directly, with the tags that pointed to it,
-// in byte order. These are the links that the layout has of it.
-type Holding struct {
-	Repo registry.Repo
-	Tags []string
-}
-
-// ForgetTagged is Forget for content that is going for good: the tags of its repositories that
-// point to it go too.
-func (tx *Tx) ForgetTagged(d registry.Digest) ([]Holding, error) {
-	repos, err := tx.Forget(d)
-	if err != nil {
-		return nil, err
-	}
-	var holdings []Holding
-	for _, repo := range repos {
-		tags, err := tx.TagsOf(repo, d)
-		if err != nil {
-			return nil, err
-		}
-		for _, tag := range tags {
-			if err := tx.DeleteTag(repo, tag); err != nil {
-				return nil, err
-			}
-		}
-		holdings = append(holdings, Holding{repo, tags})
-	}
-	return holdings, nil
-}
-
 func (tx *Tx) forget(d registry.Digest) ([]registry.Repo, error) {
 	c, err := tx.find(d)
 	if err != nil || c.id == 0 {

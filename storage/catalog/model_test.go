@@ -191,7 +191,7 @@ func (w world) check(t *testing.T, db *DB, m model) {
 		}
 	}
 	for _, projects := range [][]string{nil, {"docker.io"}, {"gcr.io", "quay.io"}, {"docker.io", "gcr.io", "quay.io"}} {
-		got, err := db.Coldest(t.Context(), projects, noon.Add(1e6*time.Hour), -1)
+		got, _, err := db.Coldest(t.Context(), projects, noon.Add(1e6*time.Hour), Mark{}, -1)
 		if want := m.coldest(w.repos, projects); err != nil || !slices.Equal(got, want) {
 			t.Errorf("Coldest(%v) = %v, %v, want %v", projects, got, err, want)
 		}

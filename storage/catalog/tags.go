@@ -150,6 +150,11 @@ func (db *DB) names(ctx context.Context, query string, args ...any) ([]string, e
 // It reads a page at a time and holds nothing between two of them, so fn may take its time and
 // use the catalog; what is written meanwhile is seen or not.
 func (db *DB) ProjectTags(ctx context.Context, project string, fn func(repo registry.Repo, tag string, d registry.Digest) error) error {
+	return db.eachRepository(ctx, project, func(repo registry.Repo) error { return db.repositoryTags(ctx, repo, fn) })
+}
+
+// eachRepository calls fn for each repository of a project, in byte order.
+func (db *DB) eachRepository(ctx context.Context, project string, fn func(registry.Repo) error) error {
 	after := ""
 	for {
 		names, err := db.names(ctx, `SELECT name FROM repositories WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3`,
@@ -158,7 +163,7 @@ func (db *DB) ProjectTags(ctx context.Context, project string, fn func(repo regi
 			return fmt.Errorf("catalog: repositories of %s: %w", project, err)
 		}
 		for _, name := range names {
-			if err := db.repositoryTags(ctx, registry.SplitRepo(name), fn); err != nil {
+			if err := fn(registry.SplitRepo(name)); err != nil {
 				return err
 			}
 		}

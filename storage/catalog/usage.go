@@ -97,13 +97,26 @@ type Cold struct {
 	UsedAt time.Time
 }
 
-// Coldest lists at most n pieces of stored content that only the given projects have, or that
-// none has, and that were last used before usedBefore; the least recently used first. n < 0
-// means all.
+// Mark is a place in the order of Coldest. The zero Mark is before everything.
+type Mark struct {
+	usedAt, id int64
+}
+
+// Coldest lists at most n pieces of stored content behind a mark that only the given projects
+// have, or that none has, and that were last used before usedBefore; the least recently used
+// first. n < 0 means all. It returns the mark behind the last of them, to go on from.
 //
 // To have content is meant as in Found.Linked, one manifest deep. The answer is true of the
-// moment; whoever removes what it names makes sure that nobody links it meanwhile.
-func (db *DB) Coldest(ctx context.Context, projects []string, usedBefore time.Time, n int) ([]Cold, error) {
+// moment; ForgetCold asks again.
+func (db *DB) Coldest(ctx context.Context, projects []string, usedBefore time.Time, after Mark, n int) ([]Cold, Mark, error) {
+	coldest, next, err := db.coldest(ctx, projects, usedBefore, after, n)
+	if err != nil {
+		return nil, Mark{}, fmt.Errorf("catalog: coldest: %w", err)
+	}
+	return coldest, next, nil
+}
+
+func (db *DB) coldest(ctx context.Context, projects []string, usedBefore time.Time, after Mark, n int) ([]Cold, Mark, error) {
 	var sets []int64
 	err := db.eachHolders(ctx, func(id int64, holders []string, _ Usage) {
 		if subset(holders, projects) {
@@ -111,45 +124,57 @@ func (db *DB) Coldest(ctx context.Context, projects []string, usedBefore time.Ti
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("catalog: coldest: %w", err)
+		return nil, Mark{}, err
 	}
 	// The coldest n of all are among the coldest n of each set, and those are the first n
 	// entries of its part of the index.
-	var coldest []Cold
+	type entry struct {
+		Cold
+		mark Mark
+	}
+	var all []entry
 	for _, id := range sets {
-		err := db.read.each(ctx, `SELECT digest, size, used_at FROM content
-			WHERE stored = 1 AND holders_id = $1 AND used_at < $2 ORDER BY used_at LIMIT $3`,
-			[]any{id, millis(usedBefore), limit(n)}, func(rows *sql.Rows) error {
-				cold, err := scanCold(rows)
-				coldest = append(coldest, cold)
+		// What was adopted has one time for all, so the mark's own time is looked up by the id.
+		err := db.read.each(ctx, `SELECT digest, size, used_at, id FROM content
+				WHERE stored = 1 AND holders_id = $1 AND used_at = $2 AND used_at < $3 AND id > $4
+			UNION ALL SELECT digest, size, used_at, id FROM content
+				WHERE stored = 1 AND holders_id = $1 AND used_at > $2 AND used_at < $3
+			ORDER BY 3, 4 LIMIT $5`,
+			[]any{id, after.usedAt, millis(usedBefore), after.id, limit(n)}, func(rows *sql.Rows) error {
+				cold, mark, err := scanCold(rows)
+				all = append(all, entry{cold, mark})
 				return err
 			})
 		if err != nil {
-			return nil, fmt.Errorf("catalog: coldest: %w", db.explain(err))
+			return nil, Mark{}, db.explain(err)
 		}
 	}
-	slices.SortFunc(coldest, func(a, b Cold) int {
-		return cmp.Or(a.UsedAt.Compare(b.UsedAt), cmp.Compare(a.Digest, b.Digest))
+	slices.SortFunc(all, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.mark.usedAt, b.mark.usedAt), cmp.Compare(a.mark.id, b.mark.id))
 	})
-	if n >= 0 && len(coldest) > n {
-		coldest = coldest[:n]
+	if n >= 0 && len(all) > n {
+		all = all[:n]
 	}
-	return coldest, nil
+	var coldest []Cold
+	for _, e := range all {
+		coldest, after = append(coldest, e.Cold), e.mark
+	}
+	return coldest, after, nil
 }
 
-func scanCold(rows *sql.Rows) (Cold, error) {
+func scanCold(rows *sql.Rows) (Cold, Mark, error) {
 	var (
-		cold   Cold
-		key    []byte
-		usedAt int64
+		cold Cold
+		mark Mark
+		key  []byte
 	)
-	if err := rows.Scan(&key, &cold.Size, &usedAt); err != nil {
-		return Cold{}, err
+	if err := rows.Scan(&key, &cold.Size, &mark.usedAt, &mark.id); err != nil {
+		return Cold{}, Mark{}, err
 	}
 	var err error
 	cold.Digest, err = unpack(key)
-	cold.UsedAt = fromMillis(usedAt)
-	return cold, err
+	cold.UsedAt = fromMillis(mark.usedAt)
+	return cold, mark, err
 }
 
 func subset(some, of []string) bool {

@@ -2,10 +2,14 @@ package catalog
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"roadstead/registry"
 )
 
 func testColdest(t *testing.T, db *DB) {
@@ -51,13 +55,154 @@ func testColdest(t *testing.T, db *DB) {
 		{"of a project without content", []string{"gcr.io"}, later, -1, []Cold{orphan}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := db.Coldest(t.Context(), tt.projects, tt.before, tt.n)
+			got, _, err := db.Coldest(t.Context(), tt.projects, tt.before, Mark{}, tt.n)
 			if err != nil || !slices.Equal(got, tt.want) {
 				t.Errorf("Coldest = %v, %v, want %v", got, err, tt.want)
 			}
 		})
 	}
 	recount(t, db)
+}
+
+// testColdestPages walks content of which many pieces were last used in the same millisecond, as
+// after an adoption, while what has been walked over goes.
+func testColdestPages(t *testing.T, db *DB) {
+	const pieces = 100
+	var want []registry.Digest
+	update(t, db, func(tx *Tx) error {
+		for i := range pieces {
+			name, repo := fmt.Sprint("piece ", i), busybox
+			if i%2 == 1 {
+				repo = etcd
+			}
+			want = append(want, dg(name))
+			if err := errors.Join(tx.AddBlob(repo, dg(name), 1), tx.Touch(dgs(name), noon.Add(time.Duration(i/40)*time.Hour))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var got []registry.Digest
+	for mark := (Mark{}); ; {
+		cold, next, err := db.Coldest(t.Context(), []string{"docker.io", "quay.io"}, noon.Add(24*time.Hour), mark, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cold {
+			got = append(got, c.Digest)
+		}
+		if len(cold) < 7 {
+			break
+		}
+		mark = next
+		update(t, db, func(tx *Tx) error {
+			_, err := tx.ForgetTagged(cold[3].Digest)
+			return errors.Join(err, tx.Touch([]registry.Digest{cold[4].Digest}, noon.Add(-time.Hour)))
+		})
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the walk passed %d pieces, want each of %d once, in the order of their times", len(got), len(want))
+	}
+}
+
+func testForgetCold(t *testing.T, db *DB) {
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(
+			manifest{name: "image", layers: []string{"layer"}}.add(tx, busybox),
+			tx.AddBlob(busybox, dg("layer"), 10), tx.AddBlob(busybox, dg("shared"), 10), tx.AddBlob(etcd, dg("shared"), 10),
+			tx.PutTag(busybox, "1", Tag{Descriptor: blob("image", 100)}), tx.PutTag(busybox, "latest", Tag{Descriptor: blob("image", 100)}),
+			tx.PutTag(etcd, "not of these", Tag{Descriptor: blob("image", 100)}),
+			tx.Touch(dgs("image", "layer", "shared"), noon),
+		)
+	})
+	both := []string{"docker.io", "quay.io"}
+	for _, tt := range []struct {
+		name     string
+		digest   string
+		projects []string
+		before   time.Time
+		want     bool
+	}{
+		{"used since", "image", both, noon, false},
+		{"of another project as well", "shared", []string{"docker.io"}, noon.Add(time.Hour), false},
+		{"unknown", "unknown", both, noon.Add(time.Hour), false},
+		{"cold", "image", []string{"docker.io"}, noon.Add(time.Millisecond), true},
+		{"gone already", "image", both, noon.Add(time.Hour), false},
+		{"shared and cold", "shared", both, noon.Add(time.Hour), true},
+	} {
+		before := found(t, db, busybox, tt.digest)
+		update(t, db, func(tx *Tx) error {
+			r, ok, err := tx.ForgetCold(dg(tt.digest), tt.projects, tt.before)
+			if ok != tt.want || ok && r.Digest != dg(tt.digest) {
+				t.Errorf("%s: ForgetCold = %+v, %v", tt.name, r, ok)
+			}
+			return err
+		})
+		if after := found(t, db, busybox, tt.digest); tt.want && after.Stored || !tt.want && after != before {
+			t.Errorf("%s: it is %+v, was %+v", tt.name, after, before)
+		}
+	}
+	if tags, err := db.Tags(t.Context(), busybox, "", -1); err != nil || len(tags) != 0 {
+		t.Errorf("tags of what went: %q, %v", tags, err)
+	}
+	if tags, err := db.Tags(t.Context(), etcd, "", -1); err != nil || len(tags) != 1 {
+		t.Errorf("tags of a repository that did not have it: %q, %v, want it to stay", tags, err)
+	}
+	recount(t, db)
+}
+
+func testRemovals(t *testing.T, db *DB) {
+	removals := func() []Removal {
+		t.Helper()
+		var all []Removal
+		for after := registry.Digest(""); ; {
+			page, err := db.Removals(t.Context(), after, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				return all
+			}
+			all, after = append(all, page...), page[0].Digest
+		}
+	}
+	add := func(tx *Tx) error {
+		return errors.Join(
+			manifest{name: "image"}.add(tx, busybox), manifest{name: "image"}.add(tx, alpine), tx.AddBlob(etcd, dg("layer"), 10),
+			tx.PutTag(busybox, "1", Tag{Descriptor: blob("image", 100)}),
+		)
+	}
+	forget := func(tx *Tx) error {
+		_, err := tx.ForgetTagged(dg("image"))
+		_, err2 := tx.ForgetTagged(dg("layer"))
+		return errors.Join(err, err2)
+	}
+	want := []Removal{
+		{dg("image"), []Holding{{alpine, nil}, {busybox, []string{"1"}}}},
+		{dg("layer"), []Holding{{etcd, nil}}},
+	}
+	slices.SortFunc(want, func(a, b Removal) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
+
+	update(t, db, add)
+	update(t, db, forget)
+	if got := removals(); !reflect.DeepEqual(got, want) {
+		t.Errorf("Removals = %+v, want %+v", got, want)
+	}
+	// Forgotten again, before the links of the first time are gone, it has these still.
+	update(t, db, forget)
+	if got := removals(); !reflect.DeepEqual(got, want) {
+		t.Errorf("Removals after one more = %+v, want %+v", got, want)
+	}
+	// What is stored again is not to be removed any more.
+	update(t, db, add)
+	if got := removals(); len(got) != 0 {
+		t.Errorf("Removals of what is stored again = %+v, want none", got)
+	}
+	update(t, db, forget)
+	update(t, db, func(tx *Tx) error { return errors.Join(tx.Removed(dg("layer")), tx.Removed(dg("unknown"))) })
+	if got := removals(); len(got) != 1 || got[0].Digest != dg("image") {
+		t.Errorf("Removals after one has come to its end = %+v, want the other", got)
+	}
 }
 
 // orphaned makes stored content that no repository has. No update leaves such; it is what an
@@ -80,12 +225,12 @@ func testNewContentIsWarm(t *testing.T, db *DB) {
 	update(t, db, func(tx *Tx) error {
 		return errors.Join(tx.AddBlob(busybox, dg("layer"), 1), manifest{name: "image", layers: []string{"layer"}}.add(tx, busybox))
 	})
-	if got, err := db.Coldest(t.Context(), []string{"docker.io"}, start, -1); err != nil || len(got) != 0 {
+	if got, _, err := db.Coldest(t.Context(), []string{"docker.io"}, start, Mark{}, -1); err != nil || len(got) != 0 {
 		t.Errorf("Coldest before the content was added = %v, %v, want none", got, err)
 	}
 	update(t, db, func(tx *Tx) error { return tx.Touch(dgs("layer"), noon) })
 	update(t, db, func(tx *Tx) error { return tx.AddBlob(alpine, dg("layer"), 1) })
-	got, err := db.Coldest(t.Context(), []string{"docker.io"}, start, -1)
+	got, _, err := db.Coldest(t.Context(), []string{"docker.io"}, start, Mark{}, -1)
 	if want := []Cold{{dg("layer"), 1, noon}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("Coldest after one more link = %v, %v, want %v: a link is no use", got, err, want)
 	}
@@ -93,7 +238,7 @@ func testNewContentIsWarm(t *testing.T, db *DB) {
 	update(t, db, func(tx *Tx) error {
 		return errors.Join(tx.AddBlob(etcd, dg("layer"), 1), tx.Touch(dgs("layer"), noon.Add(time.Hour)), tx.AddBlob(etcd, dg("layer"), 2))
 	})
-	got, err = db.Coldest(t.Context(), []string{"docker.io", "quay.io"}, start, -1)
+	got, _, err = db.Coldest(t.Context(), []string{"docker.io", "quay.io"}, start, Mark{}, -1)
 	if want := []Cold{{dg("layer"), 2, noon.Add(time.Hour)}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("Coldest after a touch between two adds = %v, %v, want %v", got, err, want)
 	}

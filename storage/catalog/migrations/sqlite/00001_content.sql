@@ -78,3 +78,10 @@ CREATE TABLE tags (
     PRIMARY KEY (repository_id, tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tags_by_digest ON tags (digest) WHERE digest IS NOT NULL;
+
+-- Content that is forgotten and whose files are being removed. holdings are the links that the
+-- layout has of it, in JSON. A crash leaves a row, and the removal is finished later.
+CREATE TABLE removals (
+    digest   BLOB PRIMARY KEY,
+    holdings TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

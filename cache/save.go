@@ -1,0 +1,124 @@
+package cache
+
+import (
+	"sync"
+
+	"roadstead/registry"
+	"roadstead/storage/catalog"
+)
+
+// saves are the tags whose records are on their way to the layout and the catalog. Those of one
+// tag are written one after the other, and of those that wait only the newest: an older one
+// that overtakes it would stand there until the tag moves again.
+type saves struct {
+	mu   sync.Mutex
+	next map[tagKey]*save // one entry for each tag that is being written; nil: nothing waits
+}
+
+// save is one record to be written.
+type save struct {
+	record tagRecord
+	moved  bool // the layout does not know it: the tag points elsewhere there, or nowhere
+}
+
+// begin makes the caller the writer of a tag, or leaves s to the one there is.
+func (w *saves) begin(k tagKey, s save) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiting, busy := w.next[k]
+	if !busy {
+		if w.next == nil {
+			w.next = map[tagKey]*save{}
+		}
+		w.next[k] = nil
+		return true
+	}
+	if waiting != nil {
+		s.moved = s.moved || waiting.moved
+	}
+	w.next[k] = &s
+	return false
+}
+
+// end returns what has come meanwhile, or nil: then the tag has no writer any more.
+func (w *saves) end(k tagKey) *save {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := w.next[k]
+	if next == nil {
+		delete(w.next, k)
+	} else {
+		w.next[k] = nil
+	}
+	return next
+}
+
+// save writes a record behind the answer.
+func (c *Cache) save(k tagKey, s save) {
+	if !c.saves.begin(k, s) {
+		return
+	}
+	started := c.work.start(func() {
+		for next := &s; next != nil; next = c.saves.end(k) {
+			c.writeTag(k, *next)
+		}
+	})
+	if !started {
+		for c.saves.end(k) != nil {
+		}
+	}
+}
+
+// writeTag brings a record to the layout, where that has to know it, and has it written to the
+// catalog.
+func (c *Cache) writeTag(k tagKey, s save) {
+	d := s.record.Digest
+	row := func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, s.record.Tag) }
+	if s.record.Gone {
+		c.later(row, func(bool) {})
+		ctx, cancel := c.keeping()
+		defer cancel()
+		if err := c.store.Untag(ctx, k.repo.String(), k.tag); err != nil {
+			c.fault("remove the link of a tag that is gone upstream", err, "repo", k.repo.String(), "tag", k.tag)
+		}
+		return
+	}
+	if !s.moved {
+		c.later(row, func(written bool) { c.saved(k, d, written) })
+		return
+	}
+	// Nobody takes the manifest away before the row is there that leads to it.
+	c.traffic.come(d)
+	if err := c.keepTag(k, d); err != nil {
+		c.traffic.came(d)
+		c.fault("write the link of a tag", err, "repo", k.repo.String(), "tag", k.tag)
+		c.saved(k, d, false)
+		return
+	}
+	c.later(row, func(written bool) {
+		c.saved(k, d, written)
+		c.traffic.came(d)
+	})
+}
+
+func (c *Cache) saved(k tagKey, d registry.Digest, written bool) {
+	if !written {
+		c.memory.unsaved(k, d)
+	}
+}
+
+// keepTag writes the link of a tag, once the manifest that it leads to is stored: a crash or a
+// full disk must not leave a tag that leads nowhere.
+func (c *Cache) keepTag(k tagKey, d registry.Digest) error {
+	ctx, cancel := c.keeping()
+	defer cancel()
+	if keep := c.keeps.pending(contentKey{k.repo, d}); keep != nil {
+		if _, err := keep.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := c.store.Stat(ctx, d); err != nil {
+		return err
+	}
+	return c.store.Tag(ctx, k.repo.String(), k.tag, d)
+}
