@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestBodyThatBreaks(t *testing.T) {
 				shelf := newShelf()
 				d := shelf.put(content)
 				shelf.open = func(registry.Digest, []byte) (registry.Blob, error) { return test.open(t), nil }
-				s := New(Config{Registry: shelf})
+				s := New(Config{Registry: doubter{shelf}})
 				run := protocol.start(t, s)
 				for _, span := range []string{"", "bytes=1-", "bytes=0-9,-20"} {
 					req, _ := http.NewRequest("GET", run.url+"/v2/a/b/blobs/"+string(d), nil)
@@ -85,6 +86,15 @@ func TestBodyThatBreaks(t *testing.T) {
 					}
 				}
 				eventually(t, func() bool { return s.Stats().Requests[Series{"blob", cut}] == 3 })
+				doubts := 0
+				for _, question := range shelf.questions() {
+					if strings.HasPrefix(question, "doubt a/b@"+string(d)+": ") {
+						doubts++
+					}
+				}
+				if doubts != 3 {
+					t.Errorf("the registry was told %d times that the blob cannot be read, want 3", doubts)
+				}
 			})
 		}
 	}
@@ -224,6 +234,36 @@ func TestPanic(t *testing.T) {
 		resp.Body.Close()
 	}
 	eventually(t, func() bool { stats := s.Stats(); return stats.Panics == 2 && stats.InFlight == 0 })
+}
+
+// A client that leaves says nothing of the content, sent from a file or through a buffer.
+func TestClientThatLeavesRaisesNoDoubt(t *testing.T) {
+	shelf := newShelf()
+	d := shelf.put(bytes.Repeat([]byte("x"), 32<<20))
+	shelf.files(t)
+	s := New(Config{Registry: doubter{shelf}})
+	for _, run := range []*running{start(t, s), startTLS(t, s, true), startTLS(t, s, false)} {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, _ := http.NewRequestWithContext(ctx, "GET", run.url+"/v2/a/b/blobs/"+string(d), nil)
+		resp, err := run.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		resp.Body.Close()
+		eventually(t, func() bool { return s.Stats().InFlight == 0 })
+	}
+	if got := s.Stats().Requests[Series{"blob", gone}]; got != 3 {
+		t.Errorf("%d clients have left, want 3", got)
+	}
+	for _, question := range shelf.questions() {
+		if strings.HasPrefix(question, "doubt ") {
+			t.Error(question)
+		}
+	}
 }
 
 func TestClientThatLeaves(t *testing.T) {

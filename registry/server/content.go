@@ -50,10 +50,13 @@ func (s *Server) blob(ctx context.Context, res *response, r *http.Request) error
 		return err
 	}
 	defer b.Close()
-	if err := whole(b); err != nil {
-		return err
+	if err = whole(b); err == nil {
+		err = res.content(r, octets, res.target.digest, b.ReadSeekCloser)
 	}
-	return res.content(r, octets, res.target.digest, b.ReadSeekCloser)
+	if s.doubt != nil && (res.readErr != nil || errors.Is(err, errDamaged)) {
+		s.doubt(res.repo, res.target.digest, err)
+	}
+	return err
 }
 
 // blobHead answers HEAD of a blob.

@@ -157,6 +157,13 @@ func (s stocktaker) Repositories(ctx context.Context, after string, n int) ([]st
 	return list[:min(n, len(list))], nil
 }
 
+// doubter is a shelf that writes down which blobs could not be read.
+type doubter struct{ *shelf }
+
+func (s doubter) Doubt(repo registry.Repo, d registry.Digest, err error) {
+	_ = s.question(context.Background(), "doubt %s@%s: %v", repo, d, err)
+}
+
 // put shelves a blob and returns its digest.
 func (s *shelf) put(b []byte) registry.Digest {
 	d := digestOf(b)

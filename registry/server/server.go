@@ -23,6 +23,7 @@ type Config struct {
 	//
 	//	StatBlob(ctx, Repo, Digest) (Descriptor, error)          // HEAD of a blob without opening it
 	//	Repositories(ctx, after string, n int) ([]string, error) // GET /v2/_catalog, which is not there without it
+	//	Doubt(Repo, Digest, error)                               // told of a blob that could not be read to its end
 	//
 	// If the reader of a blob that is no *os.File has this one, it is used to have the kernel
 	// send what is there of it already (see the interface sectioned for what it promises):
@@ -69,6 +70,7 @@ type Server struct {
 	mux          *chi.Mux
 	stat         func(context.Context, registry.Repo, registry.Digest) (registry.Descriptor, error) // or nil
 	repositories func(ctx context.Context, after string, n int) ([]string, error)                   // or nil
+	doubt        func(registry.Repo, registry.Digest, error)                                        // or nil
 	slots        chan struct{}                                                                      // one for each open connection
 	buffers      sync.Pool                                                                          // of *[bufferSize]byte
 	counters     counters
@@ -104,6 +106,11 @@ func New(c Config) *Server {
 		Repositories(ctx context.Context, after string, n int) ([]string, error)
 	}); ok {
 		s.repositories = r.Repositories
+	}
+	if r, ok := c.Registry.(interface {
+		Doubt(registry.Repo, registry.Digest, error)
+	}); ok {
+		s.doubt = r.Doubt
 	}
 
 	// chi matches "/v2/*" with the path as it came, whatever is in it; so does "/*", where
