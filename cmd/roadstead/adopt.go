@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -60,8 +61,15 @@ func (a *Adopt) Run(std streams) error {
 	}
 	defer data.Close()
 
+	mark := filepath.Join(dir, adoptingFile)
+	if err := os.WriteFile(mark, nil, 0o666); err != nil {
+		return fmt.Errorf("mark the directory as being adopted: %w", err)
+	}
 	found, err := adopt(ctx, data, std)
-	if err != nil {
+	if err == nil {
+		err = os.Remove(mark)
+	}
+	if err := errors.Join(err, giveAway(dir)); err != nil {
 		return err
 	}
 	fmt.Fprintln(std.out, found)
@@ -79,6 +87,30 @@ func (a *Adopt) Run(std streams) error {
 		fmt.Fprintf(std.out, "serve it with: roadstead serve --data %s\n", a.Dir)
 	}
 	return nil
+}
+
+// adoptingFile is in a data directory while it is being adopted, and stays when that is cut short.
+const adoptingFile = "adopting"
+
+// giveAway gives what root has made beside the content to the owner of the directory, who is
+// going to serve it.
+func giveAway(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
+		return nil
+	}
+	var errs []error
+	for _, name := range []string{catalogFile, catalogFile + "-wal", catalogFile + "-shm", "drafts", "lock", adoptingFile} {
+		err := os.Lchown(filepath.Join(dir, name), int(owner.Uid), int(owner.Gid))
+		if !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // adopted is what an adoption found.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -342,4 +343,51 @@ func TestEvictMakesRoomUnderTheLimit(t *testing.T) {
 	if stdout, stderr, status := command("evict", "--config", os.DevNull, "--data", tr.dir); status != 0 || !strings.Contains(stdout, `set "max_size" below "storage" in the configuration, such as 100GiB or 80%`) {
 		t.Errorf("without a limit: status %d\n%s%s", status, stdout, stderr)
 	}
+}
+
+// An adoption that was cut short is said until it has been done to its end, and what root makes
+// of it belongs to whoever the directory belongs to.
+func TestAdoptionThatWasCutShort(t *testing.T) {
+	tr := newTree(t)
+	tr.image("docker.io/library/app", "v1", "layer")
+	if os.Geteuid() == 0 {
+		if err := os.Chown(tr.dir, 4711, 4712); err != nil {
+			t.Fatal(err)
+		}
+	}
+	adopt := func() {
+		t.Helper()
+		if stdout, stderr, status := command("adopt", "--config", os.DevNull, tr.dir); status != 0 {
+			t.Fatalf("status %d\n%s%s", status, stdout, stderr)
+		}
+		if exists(tr.dir, adoptingFile) {
+			t.Error("it is marked as unfinished")
+		}
+	}
+	adopt()
+	whole, err := os.Stat(tr.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{catalogFile, "drafts", "lock"} {
+		part, err := os.Stat(filepath.Join(tr.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := owner(part), owner(whole); got != want {
+			t.Errorf("%s belongs to %s, want %s", name, got, want)
+		}
+	}
+	write(t, filepath.Join(tr.dir, adoptingFile), "") // as a kill -9 leaves it
+	p := start(t, "serve", "--config", configuration(t, nil, map[string]any{"builtin_projects": true, "storage": map[string]any{"directory": tr.dir}}))
+	p.wait(`the directory is adopted in part only, because "adopt" was cut short: stop the server and run it again`)
+	p.wait("serving")
+	p.signal(syscall.SIGTERM)
+	p.exit()
+	adopt()
+}
+
+func owner(info os.FileInfo) string {
+	stat := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprint(stat.Uid, ":", stat.Gid)
 }

@@ -70,6 +70,9 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger) (_ *House, err
 	if h.data, err = openData(ctx, cfg.Storage); err != nil {
 		return nil, err
 	}
+	if exists(cfg.Storage.Directory, adoptingFile) {
+		log.Warn("the directory is adopted in part only, because \"adopt\" was cut short: stop the server and run it again", "directory", cfg.Storage.Directory)
+	}
 	if h.cache, err = newCache(cfg, h.data, &h.upstreams, log); err != nil {
 		return nil, err
 	}
