@@ -105,11 +105,11 @@ func (t *Table) Known(project string) bool {
 }
 
 // Route finds what a request for the repository name means, given its Host header and the
-// value of its ns parameter, both of which may be empty:
+// value of its ns parameter, both of which may be empty. A root as in /v2/<project>/v2/… is
+// gone from the name: that is a matter of the path, which the server reads.
 //
 //  1. The first component of name is a project: that project, whatever ns says. Clients send
-//     ns even with a name that their rewrite rules have made. A "v2" after the project is
-//     dropped: endpoints are configured as https://host/v2/<project>/v2, too.
+//     ns even with a name that their rewrite rules have made.
 //  2. ns names a registry that a project stands for: that project.
 //  3. Host has a project, with or without its port.
 //  4. The default project.
@@ -128,7 +128,7 @@ func (t *Table) Route(host, ns, name string) (registry.Repo, error) {
 		if !deeper {
 			return registry.Repo{}, unknown("%q is a project; ask for a repository in it, %s/<repository>", first, first)
 		}
-		return p.repo(strings.TrimPrefix(rest, "v2/"))
+		return p.repo(rest)
 	}
 	p, err := t.project(host, ns, name)
 	if err != nil {

@@ -75,6 +75,8 @@ func TestServePullsThroughAndKeepsWhatItPulled(t *testing.T) {
 	for _, path := range []string{
 		"/v2/docker.io/library/app/manifests/1.0",
 		"/v2/docker.io/app/manifests/1.0",
+		"/v2/docker.io/v2/library/app/manifests/1.0",
+		"/docker.io/v2/app/manifests/1.0",
 		"/v2/library/app/manifests/1.0?ns=docker.io",
 		"/v2/docker.io/app/manifests/" + manifest.String(),
 	} {
@@ -84,6 +86,9 @@ func TestServePullsThroughAndKeepsWhatItPulled(t *testing.T) {
 	}
 	if status, body := p.get("/v2/docker.io/app/blobs/" + layer.String()); status != 200 || body != "a layer" {
 		t.Errorf("blob: %d %s", status, body)
+	}
+	if status, body := p.get("/v2/docker.io/v2/v2/app/manifests/1.0"); status != 404 || up.Count("GET /v2/v2/app/manifests/1.0") != 1 {
+		t.Errorf("an organisation called v2: %d %s, upstream was asked %q", status, body, up.Requests())
 	}
 	if status, body := p.get("/v2/library/app/manifests/1.0"); status != 404 || !strings.Contains(body, "NAME_UNKNOWN") {
 		t.Errorf("without a project: %d %s", status, body)
