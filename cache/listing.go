@@ -139,7 +139,7 @@ func (c *Cache) list(ctx context.Context, p *project, k listingKey) (listing, er
 		return l, nil
 	})
 	if known && p.health.patience() == 0 {
-		p.figures.count(ctx, registry.Stale)
+		p.figures.countStale(ctx, errTrouble)
 		return old, nil
 	}
 	l, err := ask.wait(ctx)
@@ -150,7 +150,7 @@ func (c *Cache) list(ctx context.Context, p *project, k listingKey) (listing, er
 		p.figures.count(ctx, registry.Miss)
 	case ctx.Err() != nil:
 	case p.standIn(err):
-		p.figures.count(ctx, registry.Stale)
+		p.figures.countStale(ctx, err)
 		if known {
 			return old, nil
 		}

@@ -39,7 +39,8 @@ type figures struct {
 	denied, corrupt, upstream  atomic.Int64
 }
 
-// count notes how a question was answered, for the project and for the request.
+// count notes how a question was answered, for the project and for the request: a hit, a miss
+// or a join.
 func (f *figures) count(ctx context.Context, o registry.Outcome) {
 	switch o {
 	case registry.Hit:
@@ -48,10 +49,14 @@ func (f *figures) count(ctx context.Context, o registry.Outcome) {
 		f.misses.Add(1)
 	case registry.Join:
 		f.joins.Add(1)
-	case registry.Stale:
-		f.stale.Add(1)
 	}
 	registry.Note(ctx, o)
+}
+
+// countStale notes an answer that was stale, and why.
+func (f *figures) countStale(ctx context.Context, why error) {
+	f.stale.Add(1)
+	registry.NoteStale(ctx, why)
 }
 
 // totals count for the whole cache.

@@ -53,7 +53,7 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 	case ctx.Err() != nil:
 		return registry.Descriptor{}, err
 	case usable && p.standIn(err):
-		p.figures.count(ctx, registry.Stale)
+		p.figures.countStale(ctx, err)
 		return record.Descriptor, nil
 	default:
 		return registry.Descriptor{}, err
@@ -61,8 +61,12 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 	return answer.Descriptor, nil
 }
 
-// errPatience ends the wait for a check that an older answer can stand in for.
-var errPatience = &registry.Fault{Code: registry.Unavailable, Message: "upstream takes long to answer"}
+// errPatience ends the wait for a check that an older answer can stand in for; with errTrouble
+// there is none.
+var (
+	errPatience = &registry.Fault{Code: registry.Unavailable, Message: "upstream takes long to answer"}
+	errTrouble  = &registry.Fault{Code: registry.Unavailable, Message: "upstream did not answer the last question"}
+)
 
 // waitFor waits for a check: without a usable record until it ends, with one no longer than
 // patience.
@@ -71,7 +75,7 @@ func waitFor(ctx context.Context, check *call[tagRecord], usable bool, patience 
 		return check.wait(ctx)
 	}
 	if patience == 0 {
-		return tagRecord{}, errPatience
+		return tagRecord{}, errTrouble
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
 	defer cancel()

@@ -166,6 +166,9 @@ func TestTagFreshness(t *testing.T) {
 					if got != s.want || trace.Outcome != s.trace {
 						t.Errorf("step %d: got %q, %v, %q; want %q, %q", i, got, err, trace.Outcome, s.want, s.trace)
 					}
+					if (trace.Why != nil) != (trace.Outcome == registry.Stale) {
+						t.Errorf("step %d: the answer is %q because of %v", i, trace.Outcome, trace.Why)
+					}
 					synctest.Wait() // what goes on behind the answer ends
 					var asked []string
 					for _, q := range o.asked() {

@@ -18,7 +18,8 @@ const (
 // one into the context; a registry that knows the outcome notes it.
 type Trace struct {
 	Outcome Outcome
-	Stale   bool // some part of the answer was stale
+	Stale   bool  // some part of the answer was stale
+	Why     error // why that was, for the log; nil when nothing is known of it
 }
 
 type traceKey struct{}
@@ -39,6 +40,14 @@ func Note(ctx context.Context, o Outcome) {
 	}
 	if rank(o) > rank(t.Outcome) {
 		t.Outcome = o
+	}
+}
+
+// NoteStale records that an answer was stale, and why upstream could not be asked.
+func NoteStale(ctx context.Context, why error) {
+	Note(ctx, Stale)
+	if t, _ := ctx.Value(traceKey{}).(*Trace); t != nil && t.Why == nil {
+		t.Why = why
 	}
 }
 

@@ -26,6 +26,7 @@ type shelf struct {
 
 	fail  error                                                    // every question's answer
 	note  registry.Outcome                                         // noted for every question
+	why   error                                                    // noted with it, when it is stale
 	open  func(d registry.Digest, b []byte) (registry.Blob, error) // how a blob is opened
 	pause func(context.Context)                                    // before every answer
 
@@ -49,7 +50,11 @@ func (s *shelf) question(ctx context.Context, format string, args ...any) error 
 	if s.pause != nil {
 		s.pause(ctx)
 	}
-	if s.note != "" {
+	switch s.note {
+	case "":
+	case registry.Stale:
+		registry.NoteStale(ctx, s.why)
+	default:
 		registry.Note(ctx, s.note)
 	}
 	return s.fail

@@ -81,7 +81,7 @@ func (s *Server) log(res *response, r *http.Request, level slog.Level, err error
 		return
 	}
 	t := &res.target
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 13)
 	attrs = append(attrs, slog.String("method", printable(r.Method, 20)), slog.String("kind", names[t.kind]))
 	if res.repo.Name != "" {
 		attrs = append(attrs, slog.String("repo", res.repo.String()))
@@ -97,6 +97,9 @@ func (s *Server) log(res *response, r *http.Request, level slog.Level, err error
 	attrs = append(attrs, slog.Int("status", res.status), slog.Int64("bytes", res.bytes), slog.Duration("took", took))
 	if res.trace.Outcome != "" {
 		attrs = append(attrs, slog.String("outcome", string(res.trace.Outcome)))
+	}
+	if res.trace.Why != nil {
+		attrs = append(attrs, slog.String("why", printable(res.trace.Why.Error(), 1000)))
 	}
 	attrs = append(attrs, slog.String("remote", r.RemoteAddr), slog.String("agent", printable(r.UserAgent(), 120)))
 	if err != nil {

@@ -66,12 +66,12 @@ func TestLogLine(t *testing.T) {
 
 	tests := []struct {
 		name, method, path string
-		fail               error
+		fail, why          error
 		want               map[string]any // nil values: the key is not there
 	}{
 		{name: "tag", method: "HEAD", path: repo + "/manifests/1.35?ns=docker.io", want: map[string]any{
 			"level": "INFO", "msg": "request", "method": "HEAD", "kind": "manifest", "repo": "docker.io/library/busybox", "ref": "1.35",
-			"status": 200., "bytes": 0., "outcome": "join", "agent": "containerd/2.0", "err": nil, "path": nil}},
+			"status": 200., "bytes": 0., "outcome": "join", "agent": "containerd/2.0", "err": nil, "path": nil, "why": nil}},
 		{name: "digest", method: "GET", path: repo + "/manifests/" + string(d), want: map[string]any{"ref": string(d), "bytes": float64(len(busybox))}},
 		{name: "blob", method: "GET", path: repo + "/blobs/" + string(blob), want: map[string]any{"kind": "blob", "ref": string(blob), "bytes": 1000.}},
 		{name: "ping", method: "GET", path: "/v2/", want: map[string]any{"level": "DEBUG", "kind": "ping", "status": 200.}},
@@ -81,11 +81,16 @@ func TestLogLine(t *testing.T) {
 			"level": "INFO", "status": 503., "err": "UNAVAILABLE: dial: no??route ?[31m"}},
 		{name: "internal", method: "GET", path: repo + "/tags/list", fail: errors.New("disk on fire"), want: map[string]any{
 			"level": "ERROR", "status": 500., "err": "disk on fire"}},
+		{name: "stale", method: "GET", path: repo + "/manifests/1.35", why: errors.New("dial: no\nroute"), want: map[string]any{
+			"level": "INFO", "status": 200., "outcome": "stale", "why": "dial: no?route", "err": nil}},
 		{name: "push", method: "PUT", path: repo + "/manifests/1", want: map[string]any{"level": "INFO", "status": 403., "repo": "docker.io/library/busybox"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			shelf.fail = test.fail
+			shelf.fail, shelf.why, shelf.note = test.fail, test.why, registry.Join
+			if test.why != nil {
+				shelf.note = registry.Stale
+			}
 			run.ask(t, test.method, test.path, "User-Agent", "containerd/2.0", "Authorization", "Basic aHVudGVyMg==")
 			line := log.next(t)
 			for key, want := range test.want {
