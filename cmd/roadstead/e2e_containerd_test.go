@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,14 +12,18 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // A containerd is a daemon with an empty store, as a node of a cluster has one.
 type containerd struct {
 	*process
-	ctr    string
-	dir    string
-	socket string
+	ctr       string
+	dir       string
+	socket    string
+	namespace string
 }
 
 func startContainerd(t *testing.T) *containerd {
@@ -26,16 +31,18 @@ func startContainerd(t *testing.T) *containerd {
 	needRoot(t)
 	program := need(t, "containerd")
 	dir := shortDir(t)
-	c := &containerd{ctr: need(t, "ctr"), dir: dir, socket: filepath.Join(dir, "c.sock")}
-	// The CRI plugin wants a network configuration, and resolves images by the same code as ctr.
+	c := &containerd{ctr: need(t, "ctr"), dir: dir, socket: filepath.Join(dir, "c.sock"), namespace: "default"}
 	config := fmt.Sprintf(`version = 2
 root = "%[1]s/root"
 state = "%[1]s/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = "%[2]s"
 [ttrpc]
   address = "%[1]s/t.sock"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "%[1]s/hosts"
 `, dir, c.socket)
 	path := filepath.Join(dir, "config.toml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
@@ -68,13 +75,42 @@ func (c *containerd) hosts(t *testing.T, registry, mirror string, lines ...strin
 
 func (c *containerd) run(t *testing.T, args ...string) []byte {
 	t.Helper()
-	return run(t, environment(c.dir), c.ctr, append([]string{"--address", c.socket}, args...)...)
+	return run(t, environment(c.dir), c.ctr, append([]string{"--address", c.socket, "--namespace", c.namespace}, args...)...)
 }
 
 // pull pulls an image by the name that it has in the world and unpacks it.
 func (c *containerd) pull(t *testing.T, ref reference, img *image) {
 	t.Helper()
 	c.run(t, "images", "pull", "--hosts-dir", c.dir+"/hosts", "--snapshotter", "native", ref.String())
+	c.compare(t, ref, img)
+}
+
+// pullForKubelet pulls as a kubelet does, and crictl: through the CRI plugin, which obeys the
+// configuration of the daemon.
+func (c *containerd) pullForKubelet(t *testing.T, ref reference, img *image) {
+	t.Helper()
+	c.namespace = "k8s.io"
+	conn, err := grpc.NewClient("unix://"+c.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	images := cri.NewImageServiceClient(conn)
+	answer, err := images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref.String()}})
+	if err != nil {
+		t.Fatalf("pull %s: %v", ref, err)
+	}
+	if want := string(img.here().config); answer.GetImageRef() != want {
+		t.Errorf("the kubelet has got image %s as %s, want %s", ref, answer.GetImageRef(), want)
+	}
+	c.compare(t, ref, img)
+}
+
+// compare looks at what an image has become in the store.
+func (c *containerd) compare(t *testing.T, ref reference, img *image) {
+	t.Helper()
 	have := strings.Fields(string(c.run(t, "content", "ls", "--quiet")))
 	here := img.here()
 	for _, d := range slices.Concat([]digest.Digest{img.top().digest, here.manifest.digest, here.config}, here.layers) {

@@ -35,6 +35,26 @@ func TestContainerdByDefaultHostAndNamespace(t *testing.T) {
 	c.pull(t, hub, img)
 }
 
+// A kubelet, and crictl, have the CRI plugin of containerd pull, by whatever way the nodes are told
+// of the mirror: RKE2 writes one hosts.toml for each registry.
+func TestKubelet(t *testing.T) {
+	e2e(t)
+	n, hub, quay, img := mirrored(t)
+	t.Run("by namespace", func(t *testing.T) {
+		c := startContainerd(t)
+		c.hosts(t, "_default", n.url)
+		c.pullForKubelet(t, quay, img)
+		c.pullForKubelet(t, hub, img)
+	})
+	t.Run("by the path of a project", func(t *testing.T) {
+		c := startContainerd(t)
+		for _, ref := range []reference{hub, quay} {
+			c.hosts(t, ref.project, n.url+"/v2/"+ref.project, "override_path = true")
+			c.pullForKubelet(t, ref, img)
+		}
+	})
+}
+
 // A Docker engine takes the node as a mirror of Docker Hub, without a path.
 func TestDockerByRegistryMirror(t *testing.T) {
 	e2e(t)

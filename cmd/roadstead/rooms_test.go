@@ -86,6 +86,10 @@ var dependencies = []dependency{
 		"The directory lock, the free space of a filesystem, and socket options that package syscall lacks."},
 	{"golang.org/x/term", []string{"cmd/roadstead"}, false,
 		"A progress bar is for a terminal only; a log file gets plain lines."},
+	{"google.golang.org/grpc", nil, true,
+		"Tests speak to containerd's CRI plugin, which is how a kubelet pulls."},
+	{"k8s.io/cri-api", nil, true,
+		"The messages that a kubelet sends to it."},
 	{"modernc.org/sqlite", []string{"storage/catalog"}, false,
 		"An embedded database without cgo, so that the binary stays static."},
 }
