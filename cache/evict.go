@@ -89,18 +89,21 @@ func (c *Cache) Evict(ctx context.Context) (Evicted, error) { return c.evict(ctx
 
 // excess says how many bytes there are too many.
 func (c *Cache) excess(ctx context.Context) (int64, error) {
-	lack, err := c.store.Lack(c.wanted.Swap(0))
-	if err != nil {
-		return 0, fmt.Errorf("look for room: %w", err)
-	}
-	if c.maxSize <= 0 {
-		return lack, nil
-	}
 	usage, err := c.catalog.Usage(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read the usage: %w", err)
 	}
-	return max(lack, usage.Bytes-c.maxSize), nil
+	lack, err := c.store.Lack(c.wanted.Swap(0))
+	if err == nil && lack > usage.Bytes {
+		lack, err = c.store.Lack(0) // what was wanted does not fit in any case
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for room: %w", err)
+	}
+	if c.maxSize > 0 {
+		lack = max(lack, usage.Bytes-c.maxSize)
+	}
+	return lack, nil
 }
 
 // evict removes content of at least as many bytes as lack says, least recently used first.
@@ -116,6 +119,11 @@ func (c *Cache) evict(ctx context.Context, lack func(context.Context) (int64, er
 	usage, err := c.catalog.Usage(ctx)
 	if err != nil {
 		return Evicted{}, fmt.Errorf("read the usage: %w", err)
+	}
+	if need > usage.Bytes {
+		// All that is here would not be enough: somebody else fills the disk, or upstream has
+		// claimed a size that nothing has. What is here is worth more than that.
+		return Evicted{Short: need}, nil
 	}
 	e := eviction{cache: c, need: need + usage.Bytes/slack, now: time.Now()}
 	if err := e.prepare(ctx); err != nil {

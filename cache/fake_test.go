@@ -38,7 +38,8 @@ type origin struct {
 	// body may replace the reader of a blob.
 	body func(d registry.Digest, content []byte) io.ReadSeekCloser
 
-	sizeless bool // blobs come without their size
+	sizeless bool  // blobs come without their size
+	claimed  int64 // or with this one, unless it is zero
 }
 
 func newOrigin() *origin {
@@ -149,8 +150,11 @@ func (o *origin) Blob(_ context.Context, repo registry.Repo, d registry.Digest) 
 		r = o.body(d, b)
 	}
 	size := int64(len(b))
-	if o.sizeless {
+	switch {
+	case o.sizeless:
 		size = -1
+	case o.claimed != 0:
+		size = o.claimed
 	}
 	return registry.Blob{ReadSeekCloser: r, Size: size}, nil
 }

@@ -283,22 +283,25 @@ func (f *flight) reserve(ctx context.Context, size int64) (*storage.Draft, error
 		c.want(unsized)
 		return nil, err
 	}
-	_, evictErr := c.evict(ctx, func(context.Context) (int64, error) {
-		// Whoever has waited for another's eviction may find that there is room now.
-		if draft, err = c.store.Draft(alg, size); !errors.Is(err, storage.ErrFull) || time.Since(c.shortAt) < shortFor {
-			return 0, nil
+	// Again as long as something goes: others may take the room that was made for this one.
+	for errors.Is(err, storage.ErrFull) {
+		done, evictErr := c.evict(ctx, func(context.Context) (int64, error) {
+			// Whoever has waited for another's eviction may find that there is room now.
+			if draft, err = c.store.Draft(alg, size); !errors.Is(err, storage.ErrFull) || time.Since(c.shortAt) < shortFor {
+				return 0, nil
+			}
+			lack, err := c.store.Lack(size)
+			// Where no bytes are lacking it is the number of files, which goes with the bytes.
+			return cmp.Or(lack, max(size, 1)), err
+		})
+		if !errors.Is(err, storage.ErrFull) {
+			break
 		}
-		lack, err := c.store.Lack(size)
-		// Where no bytes are lacking it is the number of files, which goes with the bytes.
-		return cmp.Or(lack, max(size, 1)), err
-	})
-	if errors.Is(err, storage.ErrFull) {
-		draft, err = c.store.Draft(alg, size)
+		if draft, err = c.store.Draft(alg, size); err != nil && (done.Count == 0 || evictErr != nil) {
+			return nil, errors.Join(err, evictErr)
+		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, evictErr)
-	}
-	return draft, nil
+	return draft, err
 }
 
 // pass sends the readers to upstream: this node cannot keep the blob.
