@@ -161,10 +161,11 @@ func (c *Cache) Doubt(repo registry.Repo, d registry.Digest, err error) {
 		return // upstream's trouble, or the client's
 	}
 	c.doubts.join(d, c.work.start, func() (struct{}, error) {
-		ctx, cancel := c.keeping()
+		// A large blob on a bad disk takes long, and nothing is lost when the house closes.
+		ctx, cancel := context.WithTimeout(c.life, keepPatience)
 		defer cancel()
 		switch err := c.store.Recheck(ctx, d); {
-		case err == nil, errors.Is(err, storage.ErrNotFound):
+		case err == nil, errors.Is(err, storage.ErrNotFound), ctx.Err() != nil:
 		default:
 			c.fault("a stored blob cannot be read and will be fetched again", err, "repo", repo.String(), "digest", d)
 		}

@@ -67,10 +67,19 @@ type Cache struct {
 	wanted   atomic.Int64 // bytes that there was no room for since the last look
 	totals   totals
 
-	// evicting lets one eviction at a time look and remove. It is held over all of that, against
-	// the rule: who comes second has to find what the first has made room for.
+	short atomic.Bool // the last look found too much of which not enough may go
+
+	// looking lets one Evict at a time look how much there is and remove what is too much. It is
+	// held over all of that, against the rule: two that look at the same would remove it twice.
+	// It comes before evicting.
+	looking sync.Mutex
+
+	// evicting lets one flight at a time make room, beside a few removals of the housekeeping. It
+	// is held over all of that, against the rule: who comes second has to find what the first has
+	// made room for, and the first what it has made.
 	evicting sync.Mutex
-	shortAt  time.Time // when an eviction last came up short of what was needed; zero: the last did not
+	shortAt  time.Time // when room was last not to be had
+	shortOf  int64     // how many bytes of it
 
 	// life bounds the work that outlives its caller: flights and refreshes go on when the
 	// client that asked leaves. It ends when Run does.

@@ -9,8 +9,27 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"roadstead/registry"
 )
+
+// Closing the house does not wait until a large blob is read again.
+func TestRecheckEndsWithTheHouse(t *testing.T) {
+	o := newOrigin()
+	h := proxy(t, o)
+	content := noise(64<<20, 1)
+	d := digest.FromBytes(content)
+	if err := h.Cache.store.Put(t.Context(), d, content); err != nil {
+		t.Fatal(err)
+	}
+	h.end() // which is what closing begins with
+	h.Doubt(hub("library/a"), d, syscall.EIO)
+	h.work.group.Wait()
+	if !h.stored(d) {
+		t.Error("content was put aside that was not read")
+	}
+}
 
 // Stored content that cannot be read is put aside and comes anew. What is upstream's trouble, or
 // the client's, says nothing of it.

@@ -17,48 +17,55 @@ import (
 type Evicted struct {
 	Count int   // pieces of content that went
 	Bytes int64 // their bytes
-	Short int64 // bytes that should have gone too but may not: pinned, in use, or younger than Keep
+	Short int64 // bytes that had to go too but may not: pinned, in use, or younger than Keep
 }
 
 const (
 	// roomEvery is how often it is looked whether there is too much when nothing presses.
 	roomEvery = time.Minute
 
-	// slack is how much more goes than has to, as a fraction of what is stored, so that the next
-	// blob does not need an eviction of its own.
+	// rest is how long nothing presses after an eviction that could not do enough. What may not go
+	// now may not go at once, and a file system that does not say at once what a removal has freed
+	// would have everything removed.
+	rest = 2 * time.Second
+
+	// slack is how much more goes than has to, as a fraction of what stays, so that the next blobs
+	// do not need evictions of their own.
 	slack = 20 // one twentieth
 
 	// coldBatch is how many candidates are looked at in one go.
 	coldBatch = 256
 
-	// shortFor is how long a flight does not try to make room after another has tried in vain:
-	// content that may not go now may not go a moment later, and looking at all of it again for
-	// each blob is what a full disk needs least.
-	shortFor = 10 * time.Second
+	// turn is how many pieces the housekeeping removes before it lets a flight make room, which
+	// has clients waiting.
+	turn = 8
 )
 
-// keepRoom brings unfinished removals to their end, and then evicts whenever there is too much.
+// keepRoom brings unfinished removals to their end and evicts, whenever there is something.
 func (c *Cache) keepRoom(ctx context.Context) {
-	if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
-		c.fault("finish what an earlier eviction began", err)
-	}
 	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
-	pressure := c.pressure
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-pressure:
+	for ctx.Err() == nil {
+		if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
+			c.fault("finish what an earlier removal began", err)
 		}
-		done, err := c.Evict(ctx)
-		if err != nil && ctx.Err() == nil {
-			c.fault("evict", err)
-		}
-		pressure = c.pressure
-		if err != nil || done.Short > 0 {
-			pressure = nil // until the next tick: what may not go now may not go at once
+		for ticked := false; !ticked && ctx.Err() == nil; {
+			done, err := c.Evict(ctx)
+			if err != nil && ctx.Err() == nil {
+				c.fault("evict", err)
+			}
+			if lack, lackErr := c.store.Lack(0); err != nil || done.Short > 0 || lackErr != nil || lack > 0 {
+				select {
+				case <-time.After(rest):
+				case <-ctx.Done():
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+				ticked = true
+			case <-c.pressure:
+			}
 		}
 	}
 }
@@ -71,7 +78,7 @@ func (c *Cache) press() {
 	}
 }
 
-// want notes that there was no room for so many bytes, for the next look.
+// want notes that so many bytes should be free above the floor, and asks for a look.
 func (c *Cache) want(bytes int64) {
 	for {
 		old := c.wanted.Load()
@@ -83,78 +90,77 @@ func (c *Cache) want(bytes int64) {
 }
 
 // Evict removes the least recently used content beyond the high-water mark, or as much as the
-// disk lacks of its floor and of what could not be kept lately, as far as that may go. Without
-// Run its view of recency is that of the catalog.
-func (c *Cache) Evict(ctx context.Context) (Evicted, error) { return c.evict(ctx, c.excess) }
-
-// excess says how many bytes there are too many.
-func (c *Cache) excess(ctx context.Context) (int64, error) {
-	usage, err := c.catalog.Usage(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("read the usage: %w", err)
-	}
-	lack, err := c.store.Lack(c.wanted.Swap(0))
-	if err == nil && lack > usage.Bytes {
-		lack, err = c.store.Lack(0) // what was wanted does not fit in any case
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look for room: %w", err)
-	}
-	if c.maxSize > 0 {
-		lack = max(lack, usage.Bytes-c.maxSize)
-	}
-	return lack, nil
-}
-
-// evict removes content of at least as many bytes as lack says, least recently used first.
-// Evictions take turns, and each asks when it is its own.
-func (c *Cache) evict(ctx context.Context, lack func(context.Context) (int64, error)) (Evicted, error) {
-	c.evicting.Lock()
-	defer c.evicting.Unlock()
-	need, err := lack(ctx)
-	if err != nil || need <= 0 {
-		return Evicted{}, err
-	}
-	c.writeTouches()
+// disk lacks of its floor and of what is wanted above it, as far as that may go. Without Run its
+// view of recency is that of the catalog.
+func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
+	c.looking.Lock()
+	defer c.looking.Unlock()
 	usage, err := c.catalog.Usage(ctx)
 	if err != nil {
 		return Evicted{}, fmt.Errorf("read the usage: %w", err)
 	}
-	if need > usage.Bytes {
-		// All that is here would not be enough: somebody else fills the disk, or upstream has
-		// claimed a size that nothing has. What is here is worth more than that.
-		return Evicted{Short: need}, nil
-	}
-	e := eviction{cache: c, need: need + usage.Bytes/slack, now: time.Now()}
-	if err := e.prepare(ctx); err != nil {
+	need, target, err := c.excess(usage.Bytes)
+	if err != nil || target <= 0 {
 		return Evicted{}, err
 	}
-	err = e.run(ctx)
+	if need > usage.Bytes {
+		// Somebody else fills the disk. All that is here would not be enough, and it is worth
+		// more than that.
+		return c.say(Evicted{Short: need}), nil
+	}
+	e, err := c.newEviction(ctx)
 	if err != nil {
-		return e.done, err
+		return Evicted{}, err
 	}
-	short := c.shortAt
-	c.shortAt = time.Time{}
-	if e.done.Bytes < need {
-		c.shortAt = e.now
+	for e.done.Bytes < target && !e.end {
+		if err := e.some(ctx, target); err != nil {
+			return e.done, err
+		}
 	}
-	e.done.Short = max(0, e.need)
-	switch {
-	case e.done.Count > 0:
-		c.log.Info("evicted", "count", e.done.Count, "bytes", e.done.Bytes, "short", e.done.Short)
-	case !c.shortAt.IsZero() && short.IsZero():
-		c.log.Warn("there is too much, and nothing may go: it is pinned, in use, or younger than keep", "short", e.done.Short)
+	e.done.Short = max(0, need-e.done.Bytes)
+	return c.say(e.done), nil
+}
+
+// excess says how many bytes have to go, and how many should, of those that are stored.
+func (c *Cache) excess(stored int64) (need, target int64, err error) {
+	need, err = c.store.Lack(0)
+	if err != nil {
+		return 0, 0, fmt.Errorf("look for room: %w", err)
 	}
-	return e.done, nil
+	if c.maxSize > 0 {
+		need = max(need, stored-c.maxSize)
+	}
+	if need > 0 {
+		target = need + max(0, stored-need)/slack
+	}
+	wanted, err := c.store.Lack(c.wanted.Swap(0))
+	if err != nil {
+		return 0, 0, fmt.Errorf("look for room: %w", err)
+	}
+	if wanted <= stored {
+		target = max(target, wanted)
+	}
+	return need, target, nil
+}
+
+// say logs what an eviction did, and that it could not do enough when that is news.
+func (c *Cache) say(done Evicted) Evicted {
+	if done.Count > 0 {
+		c.log.Info("evicted", "count", done.Count, "bytes", done.Bytes, "short", done.Short)
+	}
+	if short := done.Short > 0; short != c.short.Swap(short) && short {
+		c.log.Warn("there is too much, and not enough of it may go: it is pinned, in use, or younger than keep", "short", done.Short)
+	}
+	return done
 }
 
 // eviction is one run.
 type eviction struct {
 	cache  *Cache
-	need   int64 // bytes still to go
 	now    time.Time
 	tiers  []*tier
 	pinned map[registry.Digest]bool
+	end    bool        // there are no more candidates
 	owed   []candidate // to be removed
 	full   error       // why they could not be forgotten, when that was for want of room
 	done   Evicted
@@ -176,14 +182,13 @@ type tier struct {
 	end        bool           // all has been read
 }
 
-func (e *eviction) prepare(ctx context.Context) error {
-	if err := e.cache.finishRemovals(ctx); err != nil {
-		e.cache.fault("finish what an earlier eviction began", err)
-	}
+func (c *Cache) newEviction(ctx context.Context) (*eviction, error) {
+	c.writeTouches()
+	e := &eviction{cache: c, now: time.Now()}
 	if err := e.sort(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	return e.pins(ctx)
+	return e, e.pins(ctx)
 }
 
 // sort finds which projects there is content of. That of a project which the configuration
@@ -249,33 +254,63 @@ func (e *eviction) pins(ctx context.Context) error {
 	return nil
 }
 
-// run removes candidates until there is room, and passes over what may not go.
-func (e *eviction) run(ctx context.Context) error {
-	for e.need > 0 {
-		t, err := e.coldest(ctx)
+// some removes candidates until so many bytes are gone, or its turn is over.
+func (e *eviction) some(ctx context.Context, target int64) error {
+	e.cache.evicting.Lock()
+	defer e.cache.evicting.Unlock()
+	for range turn {
+		if e.done.Bytes >= target {
+			return nil
+		}
+		next, ok, err := e.next(ctx)
 		if err != nil {
 			return err
 		}
-		if t == nil {
+		if !ok {
+			e.end = true
 			return e.full // nil, unless something is still owed to the catalog
 		}
-		content := t.ahead[0]
-		t.ahead = t.ahead[1:]
-		if e.pinned[content.Digest] {
-			continue
-		}
-		e.owed = append(e.owed, candidate{content, t})
-		if err := e.settle(ctx); err != nil {
+		if err := e.remove(ctx, next); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// settle removes what is owed, the latest first. On a disk without any room left the catalog
-// cannot forget a candidate whose bytes are gone; those of the next ones make room for that.
-func (e *eviction) settle(ctx context.Context) error {
-	e.full = nil
+// gather returns candidates of at least so many bytes, or none when there are not as many.
+func (e *eviction) gather(ctx context.Context, bytes int64) ([]candidate, error) {
+	var all []candidate
+	for bytes > 0 {
+		next, ok, err := e.next(ctx)
+		if err != nil || !ok {
+			return nil, err
+		}
+		all = append(all, next)
+		bytes -= next.Size
+	}
+	return all, nil
+}
+
+// next returns the next candidate that is not pinned.
+func (e *eviction) next(ctx context.Context) (candidate, bool, error) {
+	for {
+		t, err := e.coldest(ctx)
+		if err != nil || t == nil {
+			return candidate{}, false, err
+		}
+		cold := t.ahead[0]
+		t.ahead = t.ahead[1:]
+		if !e.pinned[cold.Digest] {
+			return candidate{cold, t}, true, nil
+		}
+	}
+}
+
+// remove removes a candidate, and before it what is still owed. On a disk without any room left
+// the catalog cannot forget a candidate whose bytes are gone; those of the next ones make room
+// for that.
+func (e *eviction) remove(ctx context.Context, next candidate) error {
+	e.owed, e.full = append(e.owed, next), nil
 	for len(e.owed) > 0 {
 		last := e.owed[len(e.owed)-1]
 		removed, err := e.cache.remove(ctx, last.Digest, last.tier.projects, last.tier.usedBefore)
@@ -285,7 +320,6 @@ func (e *eviction) settle(ctx context.Context) error {
 		}
 		e.owed = e.owed[:len(e.owed)-1]
 		if removed {
-			e.need -= last.Size
 			e.done.Count++
 			e.done.Bytes += last.Size
 			e.cache.totals.evictedCount.Add(1)

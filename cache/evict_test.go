@@ -99,7 +99,7 @@ func TestUseKeepsContent(t *testing.T) {
 			h.settle(t)
 			time.Sleep(2 * time.Hour)
 		}
-		if _, err := h.evict(t.Context(), lacking(50<<10)); err != nil {
+		if _, err := h.evict(t.Context(), 50<<10); err != nil {
 			t.Fatal(err)
 		}
 		if !h.stored(a.layer) || h.stored(b.layer) {
@@ -153,7 +153,14 @@ func TestContentOfARemovedProjectGoes(t *testing.T) {
 	})
 }
 
-// lacking has an eviction make room for so many bytes.
-func lacking(bytes int64) func(context.Context) (int64, error) {
-	return func(context.Context) (int64, error) { return bytes, nil }
+// evict removes so many bytes, as far as they may go, whether there is too much or not.
+func (h *house) evict(ctx context.Context, bytes int64) (Evicted, error) {
+	e, err := h.newEviction(ctx)
+	if err != nil {
+		return Evicted{}, err
+	}
+	for err == nil && e.done.Bytes < bytes && !e.end {
+		err = e.some(ctx, bytes)
+	}
+	return e.done, err
 }

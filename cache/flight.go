@@ -1,13 +1,11 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"roadstead/registry"
 	"roadstead/storage"
@@ -243,7 +241,7 @@ func (f *flight) copy(in *intake, size int64, draft *storage.Draft) (total int64
 			_, err := draft.Write(p.buf[:n])
 			p.release()
 			if errors.Is(err, storage.ErrFull) {
-				f.cache.want(max(size, 2*total))
+				f.cache.want(max(size, min(2*total, mostUnsized)))
 			}
 			if err != nil {
 				return -1, f.pass(size, err)
@@ -262,46 +260,6 @@ func (f *flight) copy(in *intake, size int64, draft *storage.Draft) (total int64
 	}
 	f.prove(total)
 	return total, nil
-}
-
-// unsized is the room that is made for a blob of which nobody tells the size, so that the next
-// one may fit: most layers do.
-const unsized = 64 << 20
-
-// reserve makes room for a blob and opens a draft, evicting first when there is too little.
-func (f *flight) reserve(ctx context.Context, size int64) (*storage.Draft, error) {
-	c := f.cache
-	if c.maxSize > 0 && size > c.maxSize {
-		return nil, fmt.Errorf("%d bytes are more than the whole cache may hold, which is %d", size, c.maxSize)
-	}
-	alg := f.key.digest.Algorithm()
-	draft, err := c.store.Draft(alg, size)
-	if !errors.Is(err, storage.ErrFull) {
-		return draft, err
-	}
-	if size < 0 {
-		c.want(unsized)
-		return nil, err
-	}
-	// Again as long as something goes: others may take the room that was made for this one.
-	for errors.Is(err, storage.ErrFull) {
-		done, evictErr := c.evict(ctx, func(context.Context) (int64, error) {
-			// Whoever has waited for another's eviction may find that there is room now.
-			if draft, err = c.store.Draft(alg, size); !errors.Is(err, storage.ErrFull) || time.Since(c.shortAt) < shortFor {
-				return 0, nil
-			}
-			lack, err := c.store.Lack(size)
-			// Where no bytes are lacking it is the number of files, which goes with the bytes.
-			return cmp.Or(lack, max(size, 1)), err
-		})
-		if !errors.Is(err, storage.ErrFull) {
-			break
-		}
-		if draft, err = c.store.Draft(alg, size); err != nil && (done.Count == 0 || evictErr != nil) {
-			return nil, errors.Join(err, evictErr)
-		}
-	}
-	return draft, err
 }
 
 // pass sends the readers to upstream: this node cannot keep the blob.

@@ -202,9 +202,13 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 	})
 }
 
-// linked has the catalog told of content that is linked in the layout, and ends its coming.
+// linked has the catalog told of content that is linked in the layout, and ends its coming. It
+// counts as used now: where it has come again, the row of the first time may be old.
 func (c *Cache) linked(k contentKey, l *link, write func(*catalog.Tx) error) {
-	c.later(write, func(written bool) {
+	now := time.Now()
+	c.later(func(tx *catalog.Tx) error {
+		return errors.Join(write(tx), tx.Touch([]registry.Digest{k.digest}, now))
+	}, func(written bool) {
 		if !written {
 			l.direct.Store(false)
 		}

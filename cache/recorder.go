@@ -43,6 +43,9 @@ const (
 	// touchEvery is how often recency goes to the catalog. Recency need not be exact to
 	// evict well; an hour's grain and a minute's delay save almost every write.
 	touchEvery = time.Minute
+
+	// mostTouched bounds the uses that wait for a catalog in trouble, to some 20 MB.
+	mostTouched = 1 << 17
 )
 
 func newRecorder() recorder {
@@ -108,13 +111,17 @@ func (r *recorder) startTouches() map[registry.Digest]time.Time {
 	return touched
 }
 
-// endTouches says that these are written, or will not be.
-func (r *recorder) endTouches(touched map[registry.Digest]time.Time) {
+// endTouches says that these are written, or could not be. Then they wait for the next time: on a
+// full disk an eviction begins with them, and must not take what was used just now.
+func (r *recorder) endTouches(touched map[registry.Digest]time.Time, written bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for d, at := range touched {
 		if r.writing[d].Equal(at) {
 			delete(r.writing, d)
+		}
+		if _, newer := r.touched[d]; !written && !newer && len(r.touched) < mostTouched {
+			r.touched[d] = at
 		}
 	}
 }
@@ -207,7 +214,6 @@ func (c *Cache) writeTouches() {
 	if len(touched) == 0 {
 		return
 	}
-	defer c.recorder.endTouches(touched)
 	// One time for all: they lie within a minute of each other.
 	var latest time.Time
 	digests := make([]registry.Digest, 0, len(touched))
@@ -217,7 +223,9 @@ func (c *Cache) writeTouches() {
 			latest = at
 		}
 	}
-	if err := c.update(func(tx *catalog.Tx) error { return tx.Touch(digests, latest) }); err != nil {
+	err := c.update(func(tx *catalog.Tx) error { return tx.Touch(digests, latest) })
+	c.recorder.endTouches(touched, err == nil)
+	if err != nil {
 		c.fault("write recency to the catalog", err, "digests", len(digests))
 	}
 }

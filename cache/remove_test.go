@@ -175,6 +175,85 @@ func TestRemovalIsFinishedAfterACrash(t *testing.T) {
 	})
 }
 
+// What was damaged and has come again is as young as what has come for the first time, although
+// its row is the old one.
+func TestContentThatCameAgainIsYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		img := o.putImage(t, "library/a", "1", noise(100<<10, 1))
+		h := proxy(t, o)
+		if err := h.pull(t, hub("library/a"), "1"); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(t)
+		time.Sleep(10 * 24 * time.Hour)
+		if err := h.Cache.store.Quarantine(t.Context(), img.layer); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.read(t, hub("library/a"), img.layer); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(t)
+		if done, err := h.evict(t.Context(), 1<<30); err != nil || done.Count == 0 {
+			t.Errorf("nothing went that is old: %+v, %v", done, err)
+		}
+		if !h.stored(img.layer) {
+			t.Error("what has just come went")
+		}
+		h.stop()
+	})
+}
+
+// A tag whose manifest is evicted while upstream is asked about it is whole again after the next
+// pull: row, link and manifest.
+func TestTagThatIsEvictedWhileItIsChecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		img := o.putImage(t, "library/a", "1", noise(100<<10, 1))
+		h := proxy(t, o, func(p *Project) { p.Keep = -1 })
+		if err := h.pull(t, hub("library/a"), "1"); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(t)
+		time.Sleep(time.Hour)
+		answer := make(chan struct{})
+		o.set(func() {
+			o.fail = func(question, _, _ string) error {
+				if question == "resolve" {
+					<-answer
+				}
+				return nil
+			}
+		})
+		pulled := make(chan error)
+		go func() { pulled <- h.pull(t, hub("library/a"), "1") }()
+		time.Sleep(time.Second)
+		if _, err := h.evict(t.Context(), 1<<30); err != nil || h.stored(img.manifest.Digest) {
+			t.Fatalf("the manifest is still there, %v", err)
+		}
+		close(answer)
+		if err := <-pulled; err != nil {
+			t.Error(err)
+		}
+		for range 2 {
+			h.settle(t)
+			time.Sleep(2 * time.Minute)
+			if err := h.pull(t, hub("library/a"), "1"); err != nil {
+				t.Error(err)
+			}
+		}
+		h.settle(t)
+		link, err := os.ReadFile(filepath.Join(h.dir, "docker/registry/v2/repositories/docker.io/library/a/_manifests/tags/1/current/link"))
+		if err != nil || string(link) != string(img.manifest.Digest) || !h.stored(img.manifest.Digest) {
+			t.Errorf("the link says %q, %v; the manifest is stored: %v", link, err, h.stored(img.manifest.Digest))
+		}
+		if tag, err := h.catalog.Tag(t.Context(), hub("library/a"), "1"); err != nil || tag.Digest != img.manifest.Digest {
+			t.Errorf("the catalog has %+v, %v", tag, err)
+		}
+		h.stop()
+	})
+}
+
 // Pulls and evictions at the same time: every pull ends well, and afterwards the catalog and the
 // layout say the same.
 func TestEvictionsBesidePulls(t *testing.T) {
@@ -184,7 +263,7 @@ func TestEvictionsBesidePulls(t *testing.T) {
 		o.putImage(t, fmt.Sprintf("library/img%d", i), "1", noise(80<<10+i, byte(i)))
 	}
 	h := proxy(t, o, func(p *Project) { p.Keep = -1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // or until there were enough
 	defer cancel()
 	var all sync.WaitGroup
 	pulls, evicted := [pullers]int{}, 0
@@ -201,11 +280,13 @@ func TestEvictionsBesidePulls(t *testing.T) {
 	}
 	all.Go(func() {
 		for ctx.Err() == nil {
-			done, err := h.evict(t.Context(), lacking(300<<10))
+			done, err := h.evict(t.Context(), 300<<10)
 			if err != nil {
 				t.Error(err)
 			}
-			evicted += done.Count
+			if evicted += done.Count; evicted >= 10*images {
+				cancel()
+			}
 			time.Sleep(time.Millisecond)
 		}
 	})
@@ -282,7 +363,7 @@ func TestPinOnARepository(t *testing.T) {
 				}
 				h.settle(t)
 				time.Sleep(2 * time.Hour)
-				if _, err := h.evict(t.Context(), lacking(1<<30)); err != nil {
+				if _, err := h.evict(t.Context(), 1<<30); err != nil {
 					t.Fatal(err)
 				}
 				for what, piece := range map[string]struct {

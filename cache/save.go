@@ -83,15 +83,11 @@ func (c *Cache) writeTag(k tagKey, s save) {
 		}
 		return
 	}
-	if !s.moved {
-		c.later(row, func(written bool) { c.saved(k, d, written) })
-		return
-	}
 	// Nobody takes the manifest away before the row is there that leads to it.
 	c.traffic.come(d)
-	if err := c.keepTag(k, d); err != nil {
+	if err := c.keepTag(k, d, s.moved); err != nil {
 		c.traffic.came(d)
-		c.fault("write the link of a tag", err, "repo", k.repo.String(), "tag", k.tag)
+		c.fault("keep a tag", err, "repo", k.repo.String(), "tag", k.tag)
 		c.saved(k, d, false)
 		return
 	}
@@ -107,9 +103,9 @@ func (c *Cache) saved(k tagKey, d registry.Digest, written bool) {
 	}
 }
 
-// keepTag writes the link of a tag, once the manifest that it leads to is stored: a crash or a
-// full disk must not leave a tag that leads nowhere.
-func (c *Cache) keepTag(k tagKey, d registry.Digest) error {
+// keepTag writes the link of a tag, if the layout does not know it, once the manifest that it
+// leads to is stored: a crash or a full disk must not leave a tag that leads nowhere.
+func (c *Cache) keepTag(k tagKey, d registry.Digest, moved bool) error {
 	ctx, cancel := c.keeping()
 	defer cancel()
 	if keep := c.keeps.pending(contentKey{k.repo, d}); keep != nil {
@@ -117,7 +113,7 @@ func (c *Cache) keepTag(k tagKey, d registry.Digest) error {
 			return err
 		}
 	}
-	if _, err := c.store.Stat(ctx, d); err != nil {
+	if _, err := c.store.Stat(ctx, d); err != nil || !moved {
 		return err
 	}
 	return c.store.Tag(ctx, k.repo.String(), k.tag, d)

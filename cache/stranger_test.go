@@ -131,7 +131,7 @@ func TestPinHoldsATagThatIsGone(t *testing.T) {
 		}
 		h.settle(t)
 		time.Sleep(time.Hour)
-		if _, err := h.evict(t.Context(), lacking(1<<30)); err != nil {
+		if _, err := h.evict(t.Context(), 1<<30); err != nil {
 			t.Fatal(err)
 		}
 		if !h.stored(img.layer) {

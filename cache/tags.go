@@ -181,6 +181,10 @@ func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now tim
 // saveTag makes a record known: to memory at once, to the layout and the catalog when it says
 // something that they should know after a restart.
 func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
+	if _, still := c.memory.tag(k); !still {
+		// It was forgotten while it was being checked: evicted, and its link with it.
+		r.savedAt = time.Time{}
+	}
 	moved := r.savedAt.IsZero()
 	if age := now.Sub(r.savedAt); !moved && age > -skew && age < saveEvery {
 		c.memory.addTag(k, r)

@@ -143,7 +143,7 @@ func (s *Store) scrub(ctx context.Context, f finding, buf []byte, results chan<-
 	// Content that is replaced while it is read is read again. Whoever replaces it every time
 	// verifies it every time.
 	for try := 1; ; try++ {
-		event, replaced := s.examine(ctx, f.digest, buf, read)
+		event, replaced := s.examine(ctx, f.digest, buf, read, func(err error) bool { return errors.Is(err, ErrDamaged) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -155,9 +155,10 @@ func (s *Store) scrub(ctx context.Context, f finding, buf []byte, results chan<-
 	}
 }
 
-// examine reads content and moves it to quarantine if it is damaged. replaced means that other
-// bytes have taken its place meanwhile. The event has no digest if the content is gone.
-func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read func(n int64)) (e ScrubEvent, replaced bool) {
+// examine reads content and, if aside says so of what is wrong with it, moves it to quarantine.
+// replaced means that other bytes have taken its place meanwhile. The event has no digest if the
+// content is gone.
+func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read func(n int64), aside func(error) bool) (e ScrubEvent, replaced bool) {
 	c, err := s.Open(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		return ScrubEvent{}, false
@@ -167,7 +168,7 @@ func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read f
 		readOnce(c)
 		err = digestOf(ctx, d, c, buf, read)
 	}
-	if !errors.Is(err, ErrDamaged) {
+	if err == nil || !aside(err) {
 		return ScrubEvent{Digest: d, Err: err}, false
 	}
 	moved, failed := s.quarantine(ctx, d, c)
@@ -182,20 +183,11 @@ func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read f
 // missing instead, and can come back from elsewhere. That is for content which can: a disk that
 // has trouble now may not have it tomorrow, and Scrub leaves what it cannot read where it is.
 func (s *Store) Recheck(ctx context.Context, d digest.Digest) error {
-	c, err := s.Open(ctx, d)
-	if err != nil {
-		return err
+	e, _ := s.examine(ctx, d, make([]byte, 1<<20), func(int64) {}, func(error) bool { return ctx.Err() == nil })
+	if e.Digest == "" {
+		return ErrNotFound
 	}
-	defer c.Close()
-	readOnce(c)
-	err = digestOf(ctx, d, c, make([]byte, 1<<20), func(int64) {})
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	if _, failed := s.quarantine(ctx, d, c); failed != nil && !errors.Is(failed, ErrNotFound) {
-		return fmt.Errorf("%w; %w", err, failed)
-	}
-	return err
+	return e.Err
 }
 
 // digestOf reads r to its end and returns ErrDamaged if its bytes are not those of d.

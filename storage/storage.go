@@ -102,11 +102,17 @@ func (s *Store) Close() error { return s.tree.Close() }
 // drafts, and how large that is. What drafts have reserved is not subtracted.
 func (s *Store) Free() (free, total int64, err error) { return s.space.free() }
 
+// Together reports whether drafts and content share a file system, so that removing content makes
+// room for drafts.
+func (s *Store) Together() bool {
+	_, here := s.tree.(*local)
+	return here
+}
+
 // Lack says how many bytes of content have to go until a draft of n bytes has room; zero when it
-// has. Where content lies elsewhere than the drafts it is always zero: to remove content makes no
-// room for them.
+// has. Where they are not Together it is always zero.
 func (s *Store) Lack(n int64) (int64, error) {
-	if _, here := s.tree.(*local); !here {
+	if !s.Together() {
 		return 0, nil
 	}
 	return s.space.lack(n)

@@ -55,16 +55,24 @@ func (a *Adopt) Run(std streams) error {
 	if !exists(dir, layoutFolder) {
 		return fmt.Errorf("there is no %s in %s, so there is nothing to adopt; name the directory that \"docker\" is in", layoutFolder, dir)
 	}
+	// Before there is a catalog, which by itself would look as if it were whole.
+	mark := filepath.Join(dir, adoptingFile)
+	marked, err := os.OpenFile(mark, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("mark the directory as being adopted: %w", err)
+	}
+	ours := err == nil
+	if ours {
+		marked.Close()
+	}
 	data, err := lockData(ctx, cfg.Storage)
 	if err != nil {
+		if ours {
+			os.Remove(mark) // somebody else has the directory
+		}
 		return err
 	}
 	defer data.Close()
-
-	mark := filepath.Join(dir, adoptingFile)
-	if err := os.WriteFile(mark, nil, 0o666); err != nil {
-		return fmt.Errorf("mark the directory as being adopted: %w", err)
-	}
 	found, err := adopt(ctx, data, std)
 	if err == nil {
 		err = os.Remove(mark)

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"roadstead/registry"
+	"roadstead/storage"
 	"roadstead/storage/catalog"
 )
 
@@ -305,6 +307,39 @@ func TestScrubSetsDamageAsideAndTellsTheCatalog(t *testing.T) {
 	}
 }
 
+// Beside a server a scrub leaves the links to it: only the server knows what it is just bringing.
+func TestScrubLeavesTheLinksToTheServer(t *testing.T) {
+	tr := newTree(t)
+	_, layer := tr.image("docker.io/library/app", "v1", "a layer that rots")
+	if _, stderr, status := command("adopt", "--config", os.DevNull, tr.dir); status != 0 {
+		t.Fatal(stderr)
+	}
+	tr.write(tr.data(layer), []byte("A layer that rots"))
+	link := filepath.Join(tr.dir, repositories, "docker.io/library/app/_layers/sha256", layer.Encoded())
+
+	lock, err := storage.Lock(tr.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _, status := command("scrub", "--config", os.DevNull, "--data", tr.dir); status != 1 || !strings.Contains(stdout, "1 are in quarantine now") {
+		t.Errorf("status %d\n%s", status, stdout)
+	}
+	if !exists(link) {
+		t.Error("the link is gone under the server")
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, configuration(t, map[string]map[string]any{"docker.io": {"endpoints": "https://docker.invalid"}}, map[string]any{"storage": map[string]any{"directory": tr.dir}}))
+	for end := time.Now().Add(10 * time.Second); exists(link); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the server has not taken the link away")
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	p.exit()
+}
+
 func TestEvictMakesRoomUnderTheLimit(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -321,7 +356,7 @@ func TestEvictMakesRoomUnderTheLimit(t *testing.T) {
 	if _, stderr, status := command("adopt", tr.dir); status != 0 {
 		t.Fatal(stderr)
 	}
-	if _, stderr, status := command("evict"); status != 1 || !strings.Contains(stderr, `more should go and may not: it is pinned or was used within "keep"; raise max_size, or lower keep`) {
+	if _, stderr, status := command("evict"); status != 1 || !strings.Contains(stderr, `more should go and may not: it is pinned or was used within "keep"; lower keep, raise max_size, or make room on the disk`) {
 		t.Errorf("within keep: status %d\n%s", status, stderr)
 	}
 	config("keep: 0s, pin: [ \"library/*\" ]")

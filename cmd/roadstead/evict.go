@@ -47,7 +47,7 @@ func (e *Evict) Run(std streams) error {
 	fmt.Fprintf(std.out, "evicted %d pieces of content, %s\n", done.Count, bytesText(done.Bytes))
 	switch {
 	case done.Short > 0:
-		return fmt.Errorf("%s more should go and may not: it is pinned or was used within \"keep\"; raise max_size, or lower keep", bytesText(done.Short))
+		return fmt.Errorf("%s more should go and may not: it is pinned or was used within \"keep\"; lower keep, raise max_size, or make room on the disk", bytesText(done.Short))
 	case done.Count == 0 && cfg.Storage.MaxSize == 0 && cfg.Storage.MaxShare == 0:
 		fmt.Fprintln(std.out, `more than "storage.floor" is free; to make room under a limit, set "max_size" below "storage" in the configuration, such as 100GiB or 80%`)
 	}

@@ -50,7 +50,7 @@ func (s *Scrub) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	found, err := scrub(ctx, data, std)
+	found, err := scrub(ctx, dir, data, std)
 	if err := errors.Join(err, data.Close()); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *Scrub) Run(std streams) error {
 }
 
 // scrub reads everything and tells the catalog what has gone.
-func scrub(ctx context.Context, data *Data, std streams) (storage.ScrubReport, error) {
+func scrub(ctx context.Context, dir string, data *Data, std streams) (storage.ScrubReport, error) {
 	p := newProgress(std, "scrubbing", 0, bytesText)
 	var gone []registry.Digest
 	report, err := data.Store.Scrub(ctx, func(e storage.ScrubEvent) {
@@ -83,15 +83,16 @@ func scrub(ctx context.Context, data *Data, std streams) (storage.ScrubReport, e
 	p.End()
 	if data.Catalog != nil && len(gone) > 0 {
 		// Also after an interruption: what was moved away is away.
-		err = errors.Join(err, forget(context.WithoutCancel(ctx), data, gone))
+		err = errors.Join(err, forget(context.WithoutCancel(ctx), dir, data, gone))
 	}
 	return report, err
 }
 
-// forget takes content that was moved away out of the catalog, and then its links out of the
-// layout, unless a server that is running has healed it meanwhile. What still refers to it
-// brings it back from upstream.
-func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
+// forget takes content that was moved away out of the catalog, unless a server that is running
+// has healed it meanwhile. What still refers to it brings it back from upstream. Its links are
+// taken out of the layout by such a server, which alone knows what it is just bringing; without
+// one it is done here.
+func forget(ctx context.Context, dir string, data *Data, gone []registry.Digest) error {
 	var removals []catalog.Removal
 	err := data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
 		for _, d := range gone {
@@ -109,7 +110,11 @@ func forget(ctx context.Context, data *Data, gone []registry.Digest) error {
 	if err != nil {
 		return fmt.Errorf("take what is in quarantine out of the catalog: %w", err)
 	}
-	// A removal whose links could not be removed stays listed, and the server tries again.
+	lock, err := storage.Lock(dir)
+	if err != nil {
+		return nil // the removals are listed, and whoever has the directory finishes them
+	}
+	defer lock.Close()
 	var errs []error
 	for _, r := range removals {
 		if err := cache.Unlink(ctx, data.Store, r); err != nil {

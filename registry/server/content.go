@@ -53,7 +53,7 @@ func (s *Server) blob(ctx context.Context, res *response, r *http.Request) error
 	if err = whole(b); err == nil {
 		err = res.content(r, octets, res.target.digest, b.ReadSeekCloser)
 	}
-	if s.doubt != nil && (res.readErr != nil || errors.Is(err, errDamaged)) {
+	if s.doubt != nil && r.Context().Err() == nil && (res.readErr != nil || errors.Is(err, errDamaged)) {
 		s.doubt(res.repo, res.target.digest, err)
 	}
 	return err

@@ -50,9 +50,7 @@ func (tx *Tx) addManifest(repo registry.Repo, m registry.Manifest, refs registry
 		return err
 	}
 	known := c.mediaType.Valid
-	if err := tx.keep(c, m.Size); err != nil {
-		return err
-	}
+	c.keep(m.Size)
 	c.mediaType = sql.NullString{String: m.MediaType, Valid: true}
 	added, err := tx.link(c, repo)
 	if err != nil {
@@ -90,9 +88,7 @@ func (tx *Tx) addManifest(repo registry.Repo, m registry.Manifest, refs registry
 func (tx *Tx) AddBlob(repo registry.Repo, d registry.Digest, size int64) error {
 	c, err := tx.find(d)
 	if err == nil {
-		err = tx.keep(c, size)
-	}
-	if err == nil {
+		c.keep(size)
 		err = tx.linkWhole(c, repo)
 	}
 	if err != nil {
@@ -127,17 +123,12 @@ func (tx *Tx) linkWhole(c *content, repo registry.Repo) error {
 }
 
 // keep makes c stored content. New content counts as used now: it was just asked for, and
-// what was adopted is given the same time to be asked for. A removal of it that has not come to
-// its end is over.
-func (tx *Tx) keep(c *content, size int64) error {
+// what was adopted is given the same time to be asked for.
+func (c *content) keep(size int64) {
 	if !c.stored {
 		c.usedAt = millis(time.Now())
-		if _, err := tx.exec(`DELETE FROM removals WHERE digest = $1`, c.key); err != nil {
-			return err
-		}
 	}
 	c.stored, c.size = true, size
-	return nil
 }
 
 // link saves c and links it to repo directly. It says whether the link is new.

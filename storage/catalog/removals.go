@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"roadstead/registry"
@@ -35,6 +34,9 @@ func (tx *Tx) ForgetTagged(d registry.Digest) (Removal, error) {
 		return Removal{}, err
 	}
 	r := Removal{Digest: d}
+	if r.Holdings, err = tx.unfinished(d); err != nil {
+		return Removal{}, tx.spoil(err, "look for an earlier removal of %s", d)
+	}
 	for _, repo := range repos {
 		tags, err := tx.TagsOf(repo, d)
 		if err != nil {
@@ -55,7 +57,7 @@ func (tx *Tx) ForgetTagged(d registry.Digest) (Removal, error) {
 
 // ForgetCold is ForgetTagged for what Coldest has listed, if that is still true of it: stored,
 // of no other project than the given ones, and last used before usedBefore. Otherwise it does
-// nothing and ok is false.
+// nothing and ok is false. With an error, ok says whether it was.
 func (tx *Tx) ForgetCold(d registry.Digest, projects []string, usedBefore time.Time) (r Removal, ok bool, err error) {
 	if ok, err = tx.cold(d, projects, usedBefore); err != nil {
 		return Removal{}, false, tx.spoil(err, "look whether %s is still cold", d)
@@ -64,7 +66,7 @@ func (tx *Tx) ForgetCold(d registry.Digest, projects []string, usedBefore time.T
 		return Removal{}, false, nil
 	}
 	r, err = tx.ForgetTagged(d)
-	return r, err == nil, err
+	return r, true, err
 }
 
 func (tx *Tx) cold(d registry.Digest, projects []string, usedBefore time.Time) (bool, error) {
@@ -76,25 +78,30 @@ func (tx *Tx) cold(d registry.Digest, projects []string, usedBefore time.Time) (
 	return subset(holders, projects), err
 }
 
-// list writes a removal down. One of the same digest that is listed already never came to its
-// end, and its links are still there.
+// unfinished returns the links of a removal of the same digest that never came to its end.
+func (tx *Tx) unfinished(d registry.Digest) (holdings []Holding, err error) {
+	key, err := pack(d)
+	if err != nil {
+		return nil, err
+	}
+	var text string
+	err = tx.one(`SELECT holdings FROM removals WHERE digest = $1`, []any{key}, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &holdings)
+	}
+	return holdings, err
+}
+
+// list writes a removal down, over what there is of an earlier one.
 func (tx *Tx) list(r Removal) error {
 	key, err := pack(r.Digest)
 	if err != nil {
 		return err
 	}
-	var text string
-	err = tx.one(`SELECT holdings FROM removals WHERE digest = $1`, []any{key}, &text)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
-	}
-	var old []Holding
-	if err == nil {
-		if err := json.Unmarshal([]byte(text), &old); err != nil {
-			return err
-		}
-	}
-	all, err := json.Marshal(slices.Concat(old, r.Holdings))
+	all, err := json.Marshal(r.Holdings)
 	if err != nil {
 		return err
 	}
@@ -116,7 +123,8 @@ func (tx *Tx) Removed(d registry.Digest) error {
 }
 
 // Removals lists at most n removals that have not come to their end, of digests behind the one
-// given. Content that has been stored again is not among them.
+// given. Content that has been stored again is not among them: its old links lead to it again, and
+// go with it the next time.
 func (db *DB) Removals(ctx context.Context, after registry.Digest, n int) ([]Removal, error) {
 	key := []byte{}
 	var err error
@@ -127,7 +135,8 @@ func (db *DB) Removals(ctx context.Context, after registry.Digest, n int) ([]Rem
 	}
 	var all []Removal
 	err = db.read.each(ctx, `SELECT r.digest, r.holdings FROM removals r
-		WHERE r.digest > $1 ORDER BY r.digest LIMIT $2`, []any{key, limit(n)}, func(rows *sql.Rows) error {
+		WHERE r.digest > $1 AND NOT EXISTS (SELECT 1 FROM content c WHERE c.digest = r.digest AND c.stored = 1)
+		ORDER BY r.digest LIMIT $2`, []any{key, limit(n)}, func(rows *sql.Rows) error {
 		r, err := scanRemoval(rows)
 		all = append(all, r)
 		return err

@@ -134,7 +134,8 @@ func (db *DB) coldest(ctx context.Context, projects []string, usedBefore time.Ti
 	}
 	var all []entry
 	for _, id := range sets {
-		// What was adopted has one time for all, so the mark's own time is looked up by the id.
+		// Uses are written a minute's worth at a time, with one time for all, so within the mark's
+		// own time the id decides.
 		err := db.read.each(ctx, `SELECT digest, size, used_at, id FROM content
 				WHERE stored = 1 AND holders_id = $1 AND used_at = $2 AND used_at < $3 AND id > $4
 			UNION ALL SELECT digest, size, used_at, id FROM content

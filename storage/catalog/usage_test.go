@@ -198,7 +198,16 @@ func testRemovals(t *testing.T, db *DB) {
 	if got := removals(); len(got) != 0 {
 		t.Errorf("Removals of what is stored again = %+v, want none", got)
 	}
+	// And when it goes again, its links of the first time go too.
+	update(t, db, func(tx *Tx) error { return tx.Removed(dg("image")) })
 	update(t, db, forget)
+	update(t, db, func(tx *Tx) error { return tx.AddBlob(etcd, dg("image"), 100) })
+	update(t, db, forget)
+	for _, r := range removals() {
+		if want := []Holding{{alpine, nil}, {busybox, []string{"1"}}, {etcd, nil}}; r.Digest == dg("image") && !reflect.DeepEqual(r.Holdings, want) {
+			t.Errorf("it was held by %+v, want %+v", r.Holdings, want)
+		}
+	}
 	update(t, db, func(tx *Tx) error { return errors.Join(tx.Removed(dg("layer")), tx.Removed(dg("unknown"))) })
 	if got := removals(); len(got) != 1 || got[0].Digest != dg("image") {
 		t.Errorf("Removals after one has come to its end = %+v, want the other", got)
