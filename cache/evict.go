@@ -21,14 +21,6 @@ type Evicted struct {
 }
 
 const (
-	// roomEvery is how often it is looked whether there is too much when nothing presses.
-	roomEvery = time.Minute
-
-	// rest is how long nothing presses after an eviction that could not do enough. What may not go
-	// now may not go at once, and a file system that does not say at once what a removal has freed
-	// would have everything removed.
-	rest = 2 * time.Second
-
 	// slack is how much more goes than has to, as a fraction of what stays, so that the next blobs
 	// do not need evictions of their own.
 	slack = 20 // one twentieth
@@ -40,54 +32,6 @@ const (
 	// has clients waiting.
 	turn = 8
 )
-
-// keepRoom brings unfinished removals to their end and evicts, whenever there is something.
-func (c *Cache) keepRoom(ctx context.Context) {
-	tick := time.NewTicker(roomEvery)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
-			c.fault("finish what an earlier removal began", err)
-		}
-		for ticked := false; !ticked && ctx.Err() == nil; {
-			done, err := c.Evict(ctx)
-			if err != nil && ctx.Err() == nil {
-				c.fault("evict", err)
-			}
-			if lack, lackErr := c.store.Lack(0); err != nil || done.Short > 0 || lackErr != nil || lack > 0 {
-				select {
-				case <-time.After(rest):
-				case <-ctx.Done():
-				}
-			}
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-				ticked = true
-			case <-c.pressure:
-			}
-		}
-	}
-}
-
-// press asks for a look soon at whether there is too much.
-func (c *Cache) press() {
-	select {
-	case c.pressure <- struct{}{}:
-	default:
-	}
-}
-
-// want notes that so many bytes should be free above the floor, and asks for a look.
-func (c *Cache) want(bytes int64) {
-	for {
-		old := c.wanted.Load()
-		if bytes <= old || c.wanted.CompareAndSwap(old, bytes) {
-			break
-		}
-	}
-	c.press()
-}
 
 // Evict removes the least recently used content beyond the high-water mark, or as much as the
 // disk lacks of its floor and of what is wanted above it, as far as that may go. Without Run its
@@ -101,7 +45,7 @@ func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
 	}
 	need, target, err := c.excess(usage.Bytes)
 	if err != nil || target <= 0 {
-		return Evicted{}, err
+		return c.say(Evicted{}), err
 	}
 	if need > usage.Bytes {
 		// Somebody else fills the disk. All that is here would not be enough, and it is worth

@@ -10,6 +10,64 @@ import (
 	"roadstead/storage"
 )
 
+const (
+	// roomEvery is how often it is looked whether there is too much when nothing presses.
+	roomEvery = time.Minute
+
+	// rest is how long nothing presses after an eviction that could not do enough. What may not go
+	// now may not go at once, and a file system that does not say at once what a removal has freed
+	// would have everything removed.
+	rest = 2 * time.Second
+)
+
+// keepRoom brings unfinished removals to their end and evicts, whenever there is something.
+func (c *Cache) keepRoom(ctx context.Context) {
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
+			c.fault("finish what an earlier removal began", err)
+		}
+		for ticked := false; !ticked && ctx.Err() == nil; {
+			done, err := c.Evict(ctx)
+			if err != nil && ctx.Err() == nil {
+				c.fault("evict", err)
+			}
+			if lack, lackErr := c.store.Lack(0); err != nil || done.Short > 0 || lackErr != nil || lack > 0 {
+				select {
+				case <-time.After(rest):
+				case <-ctx.Done():
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+				ticked = true
+			case <-c.pressure:
+			}
+		}
+	}
+}
+
+// press asks for a look soon at whether there is too much.
+func (c *Cache) press() {
+	select {
+	case c.pressure <- struct{}{}:
+	default:
+	}
+}
+
+// want notes that so many bytes should be free above the floor, and asks for a look.
+func (c *Cache) want(bytes int64) {
+	for {
+		old := c.wanted.Load()
+		if bytes <= old || c.wanted.CompareAndSwap(old, bytes) {
+			break
+		}
+	}
+	c.press()
+}
+
 // shortFor is how long flights do not try to make room of a size that was not to be had: content
 // that may not go now may not go a moment later, and looking at all of it again for each blob is
 // what a full disk needs least.
@@ -80,7 +138,7 @@ func (c *Cache) makeRoom(ctx context.Context, size int64, fits func() bool) erro
 		}
 		enough, err := e.makeRoom(ctx, lack, fits)
 		if enough {
-			c.say(e.done)
+			c.log.Info("evicted for a blob", "count", e.done.Count, "bytes", e.done.Bytes)
 			c.want(usage.Bytes / slack)
 		}
 		if enough || err != nil {
