@@ -39,18 +39,34 @@ const (
 func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
 	c.looking.Lock()
 	defer c.looking.Unlock()
+	need, wanted, err := c.lack()
+	if err != nil {
+		return Evicted{}, err
+	}
+	if c.maxSize <= 0 && wanted == 0 {
+		return c.say(Evicted{}), nil // without a question to the catalog
+	}
 	usage, err := c.catalog.Usage(ctx)
 	if err != nil {
 		return Evicted{}, fmt.Errorf("read the usage: %w", err)
 	}
-	need, target, err := c.excess(usage.Bytes)
-	if err != nil || target <= 0 {
-		return c.say(Evicted{}), err
+	if c.maxSize > 0 {
+		need = max(need, usage.Bytes-c.maxSize)
 	}
 	if need > usage.Bytes {
 		// Somebody else fills the disk. All that is here would not be enough, and it is worth
 		// more than that.
 		return c.say(Evicted{Short: need}), nil
+	}
+	target := int64(0)
+	if need > 0 {
+		target = need + (usage.Bytes-need)/slack
+	}
+	if wanted <= usage.Bytes {
+		target = max(target, wanted)
+	}
+	if target == 0 {
+		return c.say(Evicted{}), nil
 	}
 	e, err := c.newEviction(ctx)
 	if err != nil {
@@ -65,26 +81,19 @@ func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
 	return c.say(e.done), nil
 }
 
-// excess says how many bytes have to go, and how many should, of those that are stored.
-func (c *Cache) excess(stored int64) (need, target int64, err error) {
-	need, err = c.store.Lack(0)
+// lack says how many bytes the disk lacks of its floor, and of what is wanted above it.
+func (c *Cache) lack() (floor, wanted int64, err error) {
+	want := c.wanted.Swap(0)
+	if floor, err = c.store.Lack(0); err == nil {
+		wanted = floor
+	}
+	if err == nil && want > 0 {
+		wanted, err = c.store.Lack(want)
+	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("look for room: %w", err)
 	}
-	if c.maxSize > 0 {
-		need = max(need, stored-c.maxSize)
-	}
-	if need > 0 {
-		target = need + max(0, stored-need)/slack
-	}
-	wanted, err := c.store.Lack(c.wanted.Swap(0))
-	if err != nil {
-		return 0, 0, fmt.Errorf("look for room: %w", err)
-	}
-	if wanted <= stored {
-		target = max(target, wanted)
-	}
-	return need, target, nil
+	return floor, wanted, nil
 }
 
 // say logs what an eviction did, and that it could not do enough when that is news.

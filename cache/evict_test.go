@@ -153,6 +153,26 @@ func TestContentOfARemovedProjectGoes(t *testing.T) {
 	})
 }
 
+// Uses that cannot be written down wait for the next time: on a full disk an eviction begins with
+// writing them, and must not take what was used just now.
+func TestUsesWaitForTheCatalog(t *testing.T) {
+	h := proxy(t, newOrigin())
+	h.stop() // and with it the catalog
+	old, d := time.Now(), registry.Digest("sha256:1")
+	h.recorder.touched[d] = old
+	h.writeTouches()
+	if at := h.recorder.usedAt(d); !at.Equal(old) || len(h.recorder.writing) > 0 {
+		t.Errorf("used at %s, want %s; %d are still being written", at, old, len(h.recorder.writing))
+	}
+	touched := h.recorder.startTouches()
+	newer := old.Add(time.Hour)
+	h.recorder.touched[d] = newer
+	h.recorder.endTouches(touched, false)
+	if at := h.recorder.usedAt(d); !at.Equal(newer) {
+		t.Errorf("used at %s, want the newer %s", at, newer)
+	}
+}
+
 // evict removes so many bytes, as far as they may go, whether there is too much or not.
 func (h *house) evict(ctx context.Context, bytes int64) (Evicted, error) {
 	e, err := h.newEviction(ctx)

@@ -213,17 +213,6 @@ func (o *origin) putImage(t testing.TB, repo, tag string, layer []byte) image {
 	return image{m, digest.FromBytes(config), digest.FromBytes(layer), layer}
 }
 
-// layerOf is the layer of the image under the tag 1.
-func (o *origin) layerOf(t testing.TB, repo string) registry.Digest {
-	t.Helper()
-	m := o.manifests[repo+"@"+string(o.tags[repo+":1"])]
-	_, refs, err := registry.ParseManifest(m.MediaType, m.Digest, m.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return refs.Layers[0].Digest
-}
-
 // putManifest adds a manifest and tags it unless tag is empty.
 func (o *origin) putManifest(t testing.TB, repo, tag string, doc map[string]any) registry.Manifest {
 	t.Helper()

@@ -14,6 +14,9 @@ const (
 	// roomEvery is how often it is looked whether there is too much when nothing presses.
 	roomEvery = time.Minute
 
+	// removalsEvery is how often it is looked whether a scrub has left some to be finished.
+	removalsEvery = 10 * time.Minute
+
 	// rest is how long nothing presses after an eviction that could not do enough. What may not go
 	// now may not go at once, and a file system that does not say at once what a removal has freed
 	// would have everything removed.
@@ -22,31 +25,41 @@ const (
 
 // keepRoom brings unfinished removals to their end and evicts, whenever there is something.
 func (c *Cache) keepRoom(ctx context.Context) {
-	tick := time.NewTicker(roomEvery)
+	tick, removals := time.NewTicker(roomEvery), time.NewTicker(removalsEvery)
 	defer tick.Stop()
+	defer removals.Stop()
+	finish := true
 	for ctx.Err() == nil {
-		if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
-			c.fault("finish what an earlier removal began", err)
+		if finish {
+			finish = false
+			if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
+				c.fault("finish what an earlier removal began", err)
+			}
 		}
-		for ticked := false; !ticked && ctx.Err() == nil; {
-			done, err := c.Evict(ctx)
-			if err != nil && ctx.Err() == nil {
-				c.fault("evict", err)
-			}
-			if lack, lackErr := c.store.Lack(0); err != nil || done.Short > 0 || lackErr != nil || lack > 0 {
-				select {
-				case <-time.After(rest):
-				case <-ctx.Done():
-				}
-			}
+		done, err := c.Evict(ctx)
+		if err != nil && ctx.Err() == nil {
+			c.fault("evict", err)
+		}
+		if err != nil || done.Short > 0 || done.Count > 0 && c.lacking() {
 			select {
+			case <-time.After(rest):
 			case <-ctx.Done():
-			case <-tick.C:
-				ticked = true
-			case <-c.pressure:
 			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		case <-removals.C:
+			finish = true
+		case <-c.pressure:
 		}
 	}
+}
+
+// lacking reports whether the disk is below its floor.
+func (c *Cache) lacking() bool {
+	lack, err := c.store.Lack(0)
+	return err != nil || lack > 0
 }
 
 // press asks for a look soon at whether there is too much.

@@ -72,7 +72,7 @@ func TestTagFreshness(t *testing.T) {
 				o.putImage(t, repo, "latest", []byte("two"))
 				o.fail = down
 			}, "one", []string{resolve}, registry.Stale},
-			{24 * 365 * time.Hour, nil, "one", []string{resolve}, registry.Stale},
+			{24 * 30 * time.Hour, nil, "one", []string{resolve}, registry.Stale},
 			// The trouble is known: the answer is the old one at once, and the question
 			// behind it finds upstream back.
 			{time.Second, func(o *origin) { o.fail = nil }, "one", []string{resolve, "manifest"}, registry.Stale},
