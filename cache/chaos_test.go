@@ -63,10 +63,11 @@ func TestNothingWrongEndsWell(t *testing.T) {
 		o.body = func(_ registry.Digest, b []byte) io.ReadSeekCloser {
 			return &ragged{Reader: bytes.NewReader(b), rnd: rand.New(rand.NewPCG(seed, 8)), cut: cut}
 		}
-		h := proxy(t, o)
+		cfg := Config{Projects: []Project{{Name: "docker.io", Upstream: o}}}
 		if rnd.IntN(5) == 0 {
-			h.maxSize = 1 // nothing can be kept: everybody for himself
+			cfg.MaxSize = 1 // nothing can be kept: everybody for himself
 		}
+		h := newHouse(t, t.TempDir(), cfg)
 
 		var readers sync.WaitGroup
 		for i := range 1 + rnd.IntN(8) {

@@ -118,8 +118,7 @@ func TestPinHoldsATagThatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin()
 		img := o.putImage(t, "library/a", "1", noise(100<<10, 3))
-		h := newHouse(t, t.TempDir(), Config{MaxSize: 1 << 10, Projects: []Project{{Name: "docker.io", Upstream: o, Keep: -1, Pin: []string{"library/a:1"}}}})
-		h.maxSize = 1 << 30
+		h := newHouse(t, t.TempDir(), Config{MaxSize: 1 << 30, Projects: []Project{{Name: "docker.io", Upstream: o, Keep: -1, Pin: []string{"library/a:1"}}}})
 		if err := h.pull(t, hub("library/a"), "1"); err != nil {
 			t.Fatal(err)
 		}
