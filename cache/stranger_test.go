@@ -113,6 +113,48 @@ func TestDamagedSmallBlobHeals(t *testing.T) {
 	}
 }
 
+// An upstream that hangs is waited for by one request, and by no other until it answers again.
+func TestHungUpstreamIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		h := proxy(t, o)
+		for _, repo := range []string{"library/a", "library/b"} {
+			o.putImage(t, repo, "1", noise(100, 1))
+			if err := h.pull(t, hub(repo), "1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour)
+		answer := make(chan struct{})
+		o.set(func() {
+			o.fail = func(question, _, _ string) error {
+				if question == "resolve" {
+					<-answer
+				}
+				return nil
+			}
+		})
+		resolve := func(repo string, want time.Duration, outcome registry.Outcome) {
+			t.Helper()
+			var trace registry.Trace
+			start := time.Now()
+			_, err := h.Resolve(registry.WithTrace(t.Context(), &trace), hub(repo), "1")
+			if took := time.Since(start); err != nil || took != want || trace.Outcome != outcome {
+				t.Errorf("%s: %v, %q after %s, want %q after %s", repo, err, trace.Outcome, took, outcome, want)
+			}
+		}
+		resolve("library/a", patience, registry.Stale)
+		resolve("library/a", 0, registry.Stale)
+		resolve("library/b", 0, registry.Stale)
+		close(answer)
+		synctest.Wait()
+		resolve("library/a", 0, registry.Hit)
+		time.Sleep(time.Hour)
+		resolve("library/b", 0, registry.Hit)
+		h.stop()
+	})
+}
+
 // A pin holds what upstream has thrown away: that is what it is for.
 func TestPinHoldsATagThatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -53,6 +53,10 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 	case ctx.Err() != nil:
 		return registry.Descriptor{}, err
 	case usable && p.standIn(err):
+		if errors.Is(err, errPatience) {
+			// One request has waited; until upstream has answered again no other does.
+			p.health.note(err)
+		}
 		p.figures.countStale(ctx, err)
 		return record.Descriptor, nil
 	default:
