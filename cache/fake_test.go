@@ -68,6 +68,20 @@ func short(ref string) string {
 	return ref
 }
 
+// hang holds every question of a kind up until the channel is closed that it returns.
+func (o *origin) hang(kind string) (answer chan struct{}) {
+	answer = make(chan struct{})
+	o.set(func() {
+		o.fail = func(question, _, _ string) error {
+			if question == kind {
+				<-answer
+			}
+			return nil
+		}
+	})
+	return answer
+}
+
 // asked returns what has been asked since the last call.
 func (o *origin) asked() []string {
 	o.mu.Lock()

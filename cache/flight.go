@@ -358,8 +358,7 @@ func (f *flight) keep(draft *storage.Draft, size int64) {
 		err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 	}
 	if err != nil {
-		l.direct.Store(false)
-		c.traffic.came(k.digest)
+		c.linkEnded(k, l, false)
 		c.totals.passed.Add(1)
 		c.fault("commit a blob", err, "repo", k.repo.String(), "digest", k.digest)
 		return

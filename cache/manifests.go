@@ -182,14 +182,13 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 		c.calm.wait(c.life)
 		ctx, cancel := c.keeping()
 		defer cancel()
-		c.traffic.come(m.Digest)
+		c.traffic.come(k.digest)
 		err := c.store.Put(ctx, m.Digest, m.Bytes)
 		if err == nil {
 			err = c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
 		}
 		if err != nil {
-			l.direct.Store(false)
-			c.traffic.came(m.Digest)
+			c.linkEnded(k, l, false)
 			c.totals.passed.Add(1)
 			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
 			if errors.Is(err, storage.ErrFull) {
@@ -208,12 +207,16 @@ func (c *Cache) linked(k contentKey, l *link, write func(*catalog.Tx) error) {
 	now := time.Now()
 	c.later(func(tx *catalog.Tx) error {
 		return errors.Join(write(tx), tx.Touch([]registry.Digest{k.digest}, now))
-	}, func(written bool) {
-		if !written {
-			l.direct.Store(false)
-		}
-		c.traffic.came(k.digest)
-	})
+	}, func(written bool) { c.linkEnded(k, l, written) })
+}
+
+// linkEnded ends the coming of content. If it has got no link of its own, or the catalog does not
+// know that, whoever uses it tries again.
+func (c *Cache) linkEnded(k contentKey, l *link, known bool) {
+	if !known {
+		l.direct.Store(false)
+	}
+	c.traffic.came(k.digest)
 }
 
 // keepAgain is how long after a link could not be kept it is tried again: a full disk is not
@@ -248,8 +251,7 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 		}
 		if err != nil {
-			l.direct.Store(false)
-			c.traffic.came(k.digest)
+			c.linkEnded(k, l, false)
 			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
 			return
 		}

@@ -216,15 +216,7 @@ func TestTagThatIsEvictedWhileItIsChecked(t *testing.T) {
 		}
 		h.settle(t)
 		time.Sleep(time.Hour)
-		answer := make(chan struct{})
-		o.set(func() {
-			o.fail = func(question, _, _ string) error {
-				if question == "resolve" {
-					<-answer
-				}
-				return nil
-			}
-		})
+		answer := o.hang("resolve")
 		pulled := make(chan error)
 		go func() { pulled <- h.pull(t, hub("library/a"), "1") }()
 		time.Sleep(time.Second)

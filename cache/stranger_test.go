@@ -125,15 +125,7 @@ func TestHungUpstreamIsWaitedForOnce(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		answer := make(chan struct{})
-		o.set(func() {
-			o.fail = func(question, _, _ string) error {
-				if question == "resolve" {
-					<-answer
-				}
-				return nil
-			}
-		})
+		answer := o.hang("resolve")
 		resolve := func(repo string, want time.Duration, outcome registry.Outcome) {
 			t.Helper()
 			var trace registry.Trace
