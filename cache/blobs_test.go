@@ -328,12 +328,9 @@ func TestDamagedContentHeals(t *testing.T) {
 	o := newOrigin()
 	img := o.putImage(t, "library/big", "1", noise(1<<20, 10))
 	h := proxy(t, o)
-	if err := h.pull(t, hub("library/big"), "1"); err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t)
+	h.fetch(t, "library/big", "1")
 	for _, d := range []registry.Digest{img.layer, img.manifest.Digest} {
-		file := filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data")
+		file := h.file(d)
 		if err := os.Truncate(file, 100); err != nil {
 			t.Fatal(err)
 		}
@@ -461,10 +458,7 @@ func TestCatalogAway(t *testing.T) {
 	o.putImage(t, "library/known", "1", noise(100<<10, 13))
 	o.putImage(t, "library/new", "1", noise(100<<10, 14))
 	h := proxy(t, o)
-	if err := h.pull(t, hub("library/known"), "1"); err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t)
+	h.fetch(t, "library/known", "1")
 	if err := h.catalog.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -521,10 +515,7 @@ func TestListingsTogether(t *testing.T) {
 	o.putImage(t, "library/x", "1", []byte("one"))
 	o.putImage(t, "library/x", "2", []byte("two"))
 	h := proxy(t, o, func(p *Project) { p.TTL = -1; p.Deny = []string{"library/x:3"} })
-	if err := h.pull(t, hub("library/x"), "1"); err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t)
+	h.fetch(t, "library/x", "1")
 	o.putImage(t, "library/x", "3", []byte("three"))
 	o.putImage(t, "library/x", "4", []byte("four"))
 	o.set(func() { delete(o.tags, "library/x:1") })

@@ -105,7 +105,7 @@ func TestNothingWrongEndsWell(t *testing.T) {
 		}
 		readers.Wait()
 		h.settle(t)
-		file := filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data")
+		file := h.file(d)
 		kept, err := os.ReadFile(file)
 		if err == nil && digest.FromBytes(kept) != d {
 			t.Errorf("seed %d: wrong content was kept", seed)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -37,11 +36,8 @@ func TestDoubtedContentComesAnew(t *testing.T) {
 	o := newOrigin()
 	img := o.putImage(t, "library/a", "1", noise(200<<10, 1))
 	h := proxy(t, o)
-	if err := h.pull(t, hub("library/a"), "1"); err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t)
-	file := filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", img.layer.Encoded()[:2], img.layer.Encoded(), "data")
+	h.fetch(t, "library/a", "1")
+	file := h.file(img.layer)
 	damage := func() {
 		t.Helper()
 		if err := os.WriteFile(file, noise(200<<10, 2), 0o600); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +13,7 @@ import (
 
 // stored reports whether the content of d is in the layout.
 func (h *house) stored(d registry.Digest) bool {
-	_, err := os.Stat(filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data"))
+	_, err := os.Stat(h.file(d))
 	return err == nil
 }
 
@@ -93,10 +92,7 @@ func TestUseKeepsContent(t *testing.T) {
 		b := o.putImage(t, "library/b", "1", noise(100<<10, 2))
 		h := newHouse(t, t.TempDir(), Config{MaxSize: 1 << 30, Projects: []Project{{Name: "docker.io", Upstream: o, Keep: -1}}})
 		for _, repo := range []string{"library/a", "library/b", "library/a"} {
-			if err := h.pull(t, hub(repo), "1"); err != nil {
-				t.Fatal(err)
-			}
-			h.settle(t)
+			h.fetch(t, repo, "1")
 			time.Sleep(2 * time.Hour)
 		}
 		if _, err := h.evict(t.Context(), 50<<10); err != nil {
@@ -136,10 +132,7 @@ func TestContentOfARemovedProjectGoes(t *testing.T) {
 		o, dir := newOrigin(), t.TempDir()
 		old := o.putImage(t, "library/old", "1", noise(100<<10, 1))
 		h := newHouse(t, dir, Config{Projects: []Project{{Name: "docker.io", Upstream: o}}})
-		if err := h.pull(t, hub("library/old"), "1"); err != nil {
-			t.Fatal(err)
-		}
-		h.settle(t)
+		h.fetch(t, "library/old", "1")
 		h.stop()
 		time.Sleep(8 * 24 * time.Hour)
 		h = newHouse(t, dir, Config{MaxSize: 10 << 10, Projects: []Project{{Name: "quay.io", Upstream: o}}})

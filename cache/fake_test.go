@@ -322,6 +322,20 @@ func (h *house) settle(t testing.TB) {
 	}
 }
 
+// fetch pulls an image and waits until it is kept.
+func (h *house) fetch(t testing.TB, name, tag string) {
+	t.Helper()
+	if err := h.pull(t, hub(name), tag); err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t)
+}
+
+// file is where the layout has the bytes of a digest.
+func (h *house) file(d registry.Digest) string {
+	return filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data")
+}
+
 // read pulls a blob whole.
 func (h *house) read(t testing.TB, repo registry.Repo, d registry.Digest) ([]byte, error) {
 	t.Helper()

@@ -23,10 +23,7 @@ func TestNothingInUseIsRemoved(t *testing.T) {
 		o := newOrigin()
 		img := o.putImage(t, "library/a", "1", noise(100<<10, 1))
 		h := proxy(t, o)
-		if err := h.pull(t, hub("library/a"), "1"); err != nil {
-			t.Fatal(err)
-		}
-		h.settle(t)
+		h.fetch(t, "library/a", "1")
 		time.Sleep(2 * time.Hour)
 		remove := func(projects ...string) bool {
 			t.Helper()
@@ -182,10 +179,7 @@ func TestContentThatCameAgainIsYoung(t *testing.T) {
 		o := newOrigin()
 		img := o.putImage(t, "library/a", "1", noise(100<<10, 1))
 		h := proxy(t, o)
-		if err := h.pull(t, hub("library/a"), "1"); err != nil {
-			t.Fatal(err)
-		}
-		h.settle(t)
+		h.fetch(t, "library/a", "1")
 		time.Sleep(10 * 24 * time.Hour)
 		if err := h.Cache.store.Quarantine(t.Context(), img.layer); err != nil {
 			t.Fatal(err)
@@ -211,10 +205,7 @@ func TestTagThatIsEvictedWhileItIsChecked(t *testing.T) {
 		o := newOrigin()
 		img := o.putImage(t, "library/a", "1", noise(100<<10, 1))
 		h := proxy(t, o, func(p *Project) { p.Keep = -1 })
-		if err := h.pull(t, hub("library/a"), "1"); err != nil {
-			t.Fatal(err)
-		}
-		h.settle(t)
+		h.fetch(t, "library/a", "1")
 		time.Sleep(time.Hour)
 		answer := o.hang("resolve")
 		pulled := make(chan error)
@@ -350,10 +341,7 @@ func TestPinOnARepository(t *testing.T) {
 				}
 				time.Sleep(2 * time.Minute)
 				tagged := o.putImage(t, "library/a", "latest", noise(100<<10, 3))
-				if err := h.pull(t, hub("library/a"), "latest"); err != nil {
-					t.Fatal(err)
-				}
-				h.settle(t)
+				h.fetch(t, "library/a", "latest")
 				time.Sleep(2 * time.Hour)
 				if _, err := h.evict(t.Context(), 1<<30); err != nil {
 					t.Fatal(err)

@@ -241,10 +241,7 @@ func onSmallDisk(t *testing.T, size int64) (*house, *origin) {
 		if lack, err := store.Lack(1 << 20); err != nil || lack > 0 {
 			break
 		}
-		if err := h.pull(t, hub(repo), "1"); err != nil {
-			t.Fatal(err)
-		}
-		h.settle(t)
+		h.fetch(t, repo, "1")
 	}
 	return h, o
 }

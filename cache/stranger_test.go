@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,12 +84,9 @@ func TestDamagedSmallBlobHeals(t *testing.T) {
 	o := newOrigin()
 	img := o.putImage(t, "library/a", "1", []byte("layer"))
 	h := proxy(t, o)
-	if err := h.pull(t, hub("library/a"), "1"); err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t)
+	h.fetch(t, "library/a", "1")
 	h.stop()
-	file := filepath.Join(h.dir, "docker/registry/v2/blobs/sha256", img.config.Encoded()[:2], img.config.Encoded(), "data")
+	file := h.file(img.config)
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -153,10 +149,7 @@ func TestPinHoldsATagThatIsGone(t *testing.T) {
 		o := newOrigin()
 		img := o.putImage(t, "library/a", "1", noise(100<<10, 3))
 		h := newHouse(t, t.TempDir(), Config{MaxSize: 1 << 30, Projects: []Project{{Name: "docker.io", Upstream: o, Keep: -1, Pin: []string{"library/a:1"}}}})
-		if err := h.pull(t, hub("library/a"), "1"); err != nil {
-			t.Fatal(err)
-		}
-		h.settle(t)
+		h.fetch(t, "library/a", "1")
 		time.Sleep(2 * time.Minute)
 		o.set(func() { delete(o.tags, "library/a:1") })
 		if _, err := h.Resolve(t.Context(), hub("library/a"), "1"); !errors.Is(err, registry.ManifestUnknown) {

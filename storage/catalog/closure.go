@@ -52,40 +52,32 @@ func (db *DB) ProjectContent(ctx context.Context, project string, want func(regi
 }
 
 func (db *DB) repositoryContent(ctx context.Context, repo registry.Repo, fn func(registry.Digest) error) error {
-	after := int64(0)
-	for {
-		var all []registry.Digest
-		n := 0
-		err := db.read.each(ctx, `SELECT c.id, c.digest, c.stored FROM repositories r
+	type entry struct {
+		id     int64
+		digest registry.Digest
+	}
+	read := func(after entry) (all []entry, err error) {
+		err = db.read.each(ctx, `SELECT c.id, c.digest FROM repositories r
 			JOIN links l ON l.repository_id = r.id JOIN content c ON c.id = l.content_id
-			WHERE r.name = $1 AND l.content_id > $2 ORDER BY l.content_id LIMIT $3`,
-			[]any{repo.String(), after, page}, func(rows *sql.Rows) error {
+			WHERE r.name = $1 AND l.content_id > $2 AND c.stored = 1 ORDER BY l.content_id LIMIT $3`,
+			[]any{repo.String(), after.id, page}, func(rows *sql.Rows) error {
 				var (
-					key    []byte
-					stored bool
+					e   entry
+					key []byte
 				)
-				if err := rows.Scan(&after, &key, &stored); err != nil {
-					return err
+				err := rows.Scan(&e.id, &key)
+				if err == nil {
+					e.digest, err = unpack(key)
 				}
-				n++
-				d, err := unpack(key)
-				if stored {
-					all = append(all, d)
-				}
+				all = append(all, e)
 				return err
 			})
 		if err != nil {
-			return fmt.Errorf("catalog: content of %s: %w", repo, db.explain(err))
+			return nil, fmt.Errorf("catalog: content of %s: %w", repo, db.explain(err))
 		}
-		for _, d := range all {
-			if err := fn(d); err != nil {
-				return err
-			}
-		}
-		if n < page {
-			return nil
-		}
+		return all, nil
 	}
+	return walk(read, func(e entry) error { return fn(e.digest) })
 }
 
 // step is how many manifests one question of Closure is about.

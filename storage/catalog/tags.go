@@ -155,40 +155,26 @@ func (db *DB) ProjectTags(ctx context.Context, project string, fn func(repo regi
 
 // eachRepository calls fn for each repository of a project, in byte order.
 func (db *DB) eachRepository(ctx context.Context, project string, fn func(registry.Repo) error) error {
-	after := ""
-	for {
+	read := func(after string) ([]string, error) {
 		names, err := db.names(ctx, `SELECT name FROM repositories WHERE project = $1 AND name > $2 ORDER BY name LIMIT $3`,
 			project, after, page)
 		if err != nil {
-			return fmt.Errorf("catalog: repositories of %s: %w", project, err)
+			return nil, fmt.Errorf("catalog: repositories of %s: %w", project, err)
 		}
-		for _, name := range names {
-			if err := fn(registry.SplitRepo(name)); err != nil {
-				return err
-			}
-		}
-		if len(names) < page {
-			return nil
-		}
-		after = names[len(names)-1]
+		return names, nil
 	}
+	return walk(read, func(name string) error { return fn(registry.SplitRepo(name)) })
 }
-
-// page is how many rows a walk reads at once: so many that the question itself is cheap beside
-// its answer.
-const page = 1000
 
 func (db *DB) repositoryTags(ctx context.Context, repo registry.Repo, fn func(repo registry.Repo, tag string, d registry.Digest) error) error {
 	type pointer struct {
 		tag    string
 		digest registry.Digest
 	}
-	after := ""
-	for {
-		var tags []pointer
-		err := db.read.each(ctx, `SELECT t.tag, t.digest FROM tags t JOIN repositories r ON r.id = t.repository_id
+	read := func(after pointer) (tags []pointer, err error) {
+		err = db.read.each(ctx, `SELECT t.tag, t.digest FROM tags t JOIN repositories r ON r.id = t.repository_id
 			WHERE r.name = $1 AND t.tag > $2 AND t.digest IS NOT NULL ORDER BY t.tag LIMIT $3`,
-			[]any{repo.String(), after, page}, func(rows *sql.Rows) error {
+			[]any{repo.String(), after.tag, page}, func(rows *sql.Rows) error {
 				var (
 					p   pointer
 					key []byte
@@ -201,16 +187,34 @@ func (db *DB) repositoryTags(ctx context.Context, repo registry.Repo, fn func(re
 				return err
 			})
 		if err != nil {
-			return fmt.Errorf("catalog: tags of %s: %w", repo, db.explain(err))
+			return nil, fmt.Errorf("catalog: tags of %s: %w", repo, db.explain(err))
 		}
-		for _, p := range tags {
-			if err := fn(repo, p.tag, p.digest); err != nil {
+		return tags, nil
+	}
+	return walk(read, func(p pointer) error { return fn(repo, p.tag, p.digest) })
+}
+
+// page is how many rows a walk reads at once: so many that the question itself is cheap beside
+// its answer.
+const page = 1000
+
+// walk calls fn for all that read gives, a page at a time: at most that many rows behind the one
+// given, the zero T being before everything. Nothing is held while fn runs.
+func walk[T any](read func(after T) ([]T, error), fn func(T) error) error {
+	var last T
+	for {
+		all, err := read(last)
+		if err != nil {
+			return err
+		}
+		for _, x := range all {
+			if err := fn(x); err != nil {
 				return err
 			}
 		}
-		if len(tags) < page {
+		if len(all) < page {
 			return nil
 		}
-		after = tags[len(tags)-1].tag
+		last = all[len(all)-1]
 	}
 }
