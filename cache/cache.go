@@ -61,7 +61,6 @@ type Cache struct {
 
 	recorder recorder
 	saves    saves // of tags
-	traffic  traffic
 	calm     calm
 	pressure chan struct{}
 	wanted   atomic.Int64 // bytes that there was no room for since the last look

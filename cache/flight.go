@@ -105,8 +105,8 @@ func (f *flight) run() {
 	c := f.cache
 	defer f.leave()
 	defer close(f.done)
-	c.traffic.come(f.key.digest)
-	defer c.traffic.came(f.key.digest)
+	c.store.Traffic.Come(f.key.digest, awayPatience)
+	defer c.store.Traffic.Came(f.key.digest)
 	err := f.fly(c.life)
 	// From here on who asks finds the content in the store, or starts anew.
 	c.flightsMu.Lock()
@@ -352,7 +352,7 @@ func (f *flight) keep(draft *storage.Draft, size int64) {
 	c, k := f.cache, f.key
 	l := c.memory.addLink(k, size)
 	l.direct.Store(true)
-	c.traffic.come(k.digest)
+	c.store.Traffic.Come(k.digest, awayPatience)
 	err := draft.Commit(ctx)
 	if err == nil {
 		err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)

@@ -182,7 +182,7 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 		c.calm.wait(c.life)
 		ctx, cancel := c.keeping()
 		defer cancel()
-		c.traffic.come(k.digest)
+		c.store.Traffic.Come(k.digest, awayPatience)
 		err := c.store.Put(ctx, m.Digest, m.Bytes)
 		if err == nil {
 			err = c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
@@ -216,7 +216,7 @@ func (c *Cache) linkEnded(k contentKey, l *link, known bool) {
 	if !known {
 		l.direct.Store(false)
 	}
-	c.traffic.came(k.digest)
+	c.store.Traffic.Came(k.digest)
 }
 
 // keepAgain is how long after a link could not be kept it is tried again: a full disk is not
@@ -245,7 +245,7 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 	c.work.start(func() {
 		ctx, cancel := c.keeping()
 		defer cancel()
-		c.traffic.come(k.digest)
+		c.store.Traffic.Come(k.digest, awayPatience)
 		_, err := c.store.Stat(ctx, k.digest) // nothing may link what is not here
 		if err == nil {
 			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)

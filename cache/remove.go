@@ -12,11 +12,15 @@ import (
 	"roadstead/storage/catalog"
 )
 
+// awayPatience is how long content that is leaving is waited for. One that hangs is not the
+// client's trouble: at worst a row then stands for content that is gone, which the next pull heals.
+const awayPatience = 5 * time.Second
+
 // remove takes away content that is cold, if it still is, and says whether it was. It goes first
 // from sight, then from its repositories, then from the disk. A crash in between leaves a removal
 // that finishRemovals brings to its end. Who is reading the content reads on: the file is open.
 func (c *Cache) remove(ctx context.Context, d registry.Digest, projects []string, usedBefore time.Time) (bool, error) {
-	gone, ok := c.traffic.leave(d)
+	gone, ok := c.store.Traffic.Leave(d)
 	if !ok {
 		return false, nil
 	}
@@ -97,7 +101,7 @@ func (c *Cache) finishRemovals(ctx context.Context) error {
 }
 
 func (c *Cache) finishRemoval(ctx context.Context, r catalog.Removal) error {
-	gone, ok := c.traffic.leave(r.Digest)
+	gone, ok := c.store.Traffic.Leave(r.Digest)
 	if !ok {
 		return nil
 	}

@@ -36,11 +36,11 @@ func TestNothingInUseIsRemoved(t *testing.T) {
 		if remove("quay.io") {
 			t.Error("content went that another project has")
 		}
-		h.traffic.come(img.layer)
+		h.store.Traffic.Come(img.layer, awayPatience)
 		if remove("docker.io") {
 			t.Error("content went that somebody brings")
 		}
-		h.traffic.came(img.layer)
+		h.store.Traffic.Came(img.layer)
 		if _, err := h.read(t, hub("library/a"), img.layer); err != nil {
 			t.Fatal(err)
 		}
@@ -63,55 +63,6 @@ func TestNothingInUseIsRemoved(t *testing.T) {
 			t.Error("cold content stays")
 		}
 		h.stop()
-	})
-}
-
-// Whoever wants content that is leaving waits until it is gone, and not for ever.
-func TestTraffic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var way traffic
-		const d = registry.Digest("sha256:1")
-		gone, ok := way.leave(d)
-		if !ok {
-			t.Fatal("content of which nobody knows cannot leave")
-		}
-		if _, ok := way.leave(d); ok {
-			t.Error("it leaves twice")
-		}
-		came := make(chan time.Time, 2)
-		for range 2 {
-			go func() { way.come(d); came <- time.Now() }()
-		}
-		time.Sleep(time.Second)
-		left := time.Now()
-		gone()
-		for range 2 {
-			if at := <-came; !at.Equal(left) {
-				t.Errorf("it came %s after it was gone", at.Sub(left))
-			}
-		}
-		if _, ok := way.leave(d); ok {
-			t.Error("it leaves while two bring it")
-		}
-		way.came(d)
-		if _, ok := way.leave(d); ok {
-			t.Error("it leaves while one brings it")
-		}
-		way.came(d)
-		gone, ok = way.leave(d)
-		if !ok {
-			t.Fatal("it cannot leave any more")
-		}
-		start := time.Now()
-		way.come(d) // a removal that hangs
-		if waited := time.Since(start); waited != awayPatience {
-			t.Errorf("waited %s for a removal that hangs", waited)
-		}
-		gone()
-		way.came(d)
-		if len(way.coming)+len(way.leaving) > 0 {
-			t.Errorf("left over: %v, %v", way.coming, way.leaving)
-		}
 	})
 }
 

@@ -2,21 +2,13 @@ package cache
 
 import (
 	"fmt"
-	"strings"
-
-	"github.com/bmatcuk/doublestar/v4"
 
 	"roadstead/registry"
 )
 
 // rules decide what a project serves and what it keeps.
 type rules struct {
-	allow, deny, pin []pattern
-}
-
-// pattern is a glob on a repository and one on its tags.
-type pattern struct {
-	repo, tag string // tag is empty when the pattern says nothing of tags
+	allow, deny, pin []registry.Pattern
 }
 
 func newRules(p Project) (rules, error) {
@@ -24,10 +16,10 @@ func newRules(p Project) (rules, error) {
 	for _, list := range []struct {
 		name  string
 		globs []string
-		into  *[]pattern
+		into  *[]registry.Pattern
 	}{{"allow", p.Allow, &r.allow}, {"deny", p.Deny, &r.deny}, {"pin", p.Pin, &r.pin}} {
 		for _, glob := range list.globs {
-			parsed, err := parsePattern(glob)
+			parsed, err := registry.ParsePattern(glob)
 			if err != nil {
 				return rules{}, fmt.Errorf("%s: %w", list.name, err)
 			}
@@ -37,37 +29,15 @@ func newRules(p Project) (rules, error) {
 	return r, nil
 }
 
-// CheckPattern says whether a glob of Allow, Deny or Pin is well formed.
-func CheckPattern(glob string) error {
-	_, err := parsePattern(glob)
-	return err
-}
-
-func parsePattern(glob string) (pattern, error) {
-	repo, tag, tagged := strings.Cut(glob, ":")
-	if repo == "" || tagged && tag == "" || !doublestar.ValidatePattern(repo) || !doublestar.ValidatePattern(tag) {
-		return pattern{}, fmt.Errorf("%q is not a pattern: write repository or repository:tag with * for a part of a component and ** for any number of them, such as library/* or rancher/**:v1.*", glob)
-	}
-	return pattern{repo, tag}, nil
-}
-
-func (p pattern) matches(repo, tag string) bool {
-	return p.matchesRepo(repo) && (p.tag == "" || doublestar.MatchUnvalidated(p.tag, tag))
-}
-
-func (p pattern) matchesRepo(repo string) bool {
-	return doublestar.MatchUnvalidated(p.repo, repo)
-}
-
 // permitTag says whether a tag may be served.
 func (r rules) permitTag(repo registry.Repo, tag string) error {
 	for _, p := range r.deny {
-		if p.matches(repo.Name, tag) {
+		if p.Matches(repo.Name, tag) {
 			return denied("%s:%s is on the deny list of project %s", repo, tag, repo.Project)
 		}
 	}
 	for _, p := range r.allow {
-		if p.matches(repo.Name, tag) {
+		if p.Matches(repo.Name, tag) {
 			return nil
 		}
 	}
@@ -80,12 +50,12 @@ func (r rules) permitTag(repo registry.Repo, tag string) error {
 // permitRepo says whether anything of a repository may be served.
 func (r rules) permitRepo(repo registry.Repo) error {
 	for _, p := range r.deny {
-		if p.tag == "" && p.matchesRepo(repo.Name) {
+		if !p.Tagged() && p.MatchesRepo(repo.Name) {
 			return denied("%s is on the deny list of project %s", repo, repo.Project)
 		}
 	}
 	for _, p := range r.allow {
-		if p.matchesRepo(repo.Name) {
+		if p.MatchesRepo(repo.Name) {
 			return nil
 		}
 	}
@@ -102,7 +72,7 @@ func (r rules) permitDigest(repo registry.Repo, d registry.Digest, linked bool) 
 		return err
 	}
 	for _, p := range r.allow {
-		if p.tag == "" && p.matchesRepo(repo.Name) {
+		if !p.Tagged() && p.MatchesRepo(repo.Name) {
 			return nil
 		}
 	}
@@ -112,7 +82,7 @@ func (r rules) permitDigest(repo registry.Repo, d registry.Digest, linked bool) 
 // pinned reports whether a tag is never to be evicted.
 func (r rules) pinned(repo, tag string) bool {
 	for _, p := range r.pin {
-		if p.matches(repo, tag) {
+		if p.Matches(repo, tag) {
 			return true
 		}
 	}
@@ -122,7 +92,7 @@ func (r rules) pinned(repo, tag string) bool {
 // pinnedWhole reports whether nothing of a repository is ever to be evicted.
 func (r rules) pinnedWhole(repo string) bool {
 	for _, p := range r.pin {
-		if p.tag == "" && p.matchesRepo(repo) {
+		if !p.Tagged() && p.MatchesRepo(repo) {
 			return true
 		}
 	}

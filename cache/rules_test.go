@@ -53,7 +53,7 @@ func TestRules(t *testing.T) {
 
 func TestPatternsThatAreNone(t *testing.T) {
 	for _, glob := range []string{"", ":1", "a:", "a[", "a:[z"} {
-		if CheckPattern(glob) == nil {
+		if _, err := registry.ParsePattern(glob); err == nil {
 			t.Errorf("%q passed", glob)
 		}
 	}

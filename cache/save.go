@@ -84,16 +84,16 @@ func (c *Cache) writeTag(k tagKey, s save) {
 		return
 	}
 	// Nobody takes the manifest away before the row is there that leads to it.
-	c.traffic.come(d)
+	c.store.Traffic.Come(d, awayPatience)
 	if err := c.keepTag(k, d, s.moved); err != nil {
-		c.traffic.came(d)
+		c.store.Traffic.Came(d)
 		c.fault("keep a tag", err, "repo", k.repo.String(), "tag", k.tag)
 		c.saved(k, d, false)
 		return
 	}
 	c.later(row, func(written bool) {
 		c.saved(k, d, written)
-		c.traffic.came(d)
+		c.store.Traffic.Came(d)
 	})
 }
 

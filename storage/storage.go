@@ -58,6 +58,8 @@ type Config struct {
 
 // Store is content by digest. All methods may be called concurrently.
 type Store struct {
+	Traffic Traffic // of the content, for whoever brings it or takes it away
+
 	tree      tree
 	disk      *disk
 	space     space

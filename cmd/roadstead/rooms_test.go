@@ -22,12 +22,14 @@ var rooms = map[string][]string{
 	"registry/server":       {"registry"},
 	"registry/upstream":     {"registry"},
 	"registry/registrytest": {"registry"},
-	"registry/admin":        {"registry", "registry/server", "registry/upstream", "cache", "storage", "storage/catalog"},
+	"registry/hosted":       {"registry", "storage", "storage/catalog"},
+	"registry/access":       {"registry", "storage/catalog"},
+	"registry/admin":        {"registry", "registry/server", "registry/upstream", "registry/hosted", "registry/access", "cache", "storage", "storage/catalog"},
 	"cache":                 {"registry", "storage", "storage/catalog"},
 	"rewrite":               {"registry"},
 	"storage":               {},
 	"storage/catalog":       {"registry"},
-	"cmd/roadstead":         {"registry", "registry/server", "registry/upstream", "registry/admin", "cache", "rewrite", "storage", "storage/catalog"},
+	"cmd/roadstead":         {"registry", "registry/server", "registry/upstream", "registry/hosted", "registry/access", "registry/admin", "cache", "rewrite", "storage", "storage/catalog"},
 }
 
 // forTests are the rooms that only tests may enter, any test.
@@ -37,10 +39,10 @@ var forTests = []string{"registry/registrytest"}
 // would be another room's work: storage never says HTTP, the cache never says request,
 // rewrite does no I/O, and SQL lives in the catalog. Tests are free.
 var words = map[string][]string{
-	"net/http":     {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
-	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/admin", "cmd/roadstead"},
+	"net/http":     {"registry/server", "registry/upstream", "registry/registrytest", "registry/access", "registry/admin", "cmd/roadstead"},
+	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/access", "registry/admin", "cmd/roadstead"},
 	"database/sql": {"storage/catalog"},
-	"os":           {"cache", "registry/server", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
+	"os":           {"cache", "registry/server", "registry/access", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
 	"os/exec":      {"registry/upstream", "cmd/roadstead"},
 	"unsafe":       {},
 }
@@ -56,8 +58,8 @@ type dependency struct {
 var dependencies = []dependency{
 	{"github.com/alecthomas/kong", []string{"cmd/roadstead"}, false,
 		"The subcommands and their flags are one struct, and their help is written from it."},
-	{"github.com/bmatcuk/doublestar/v4", []string{"cache"}, false,
-		"Allow, deny and pin need '**' across path components, which path.Match does not have."},
+	{"github.com/bmatcuk/doublestar/v4", []string{"registry"}, false,
+		"Allow, deny, pin and tag rules need '**' across path components, which path.Match does not have."},
 	{"github.com/distribution/distribution/v3", []string{"storage"}, true,
 		"The storage drivers, and with them the layout, that make a directory readable by the stock registry and by Harbor."},
 	{"github.com/distribution/reference", nil, true,
@@ -66,9 +68,9 @@ var dependencies = []dependency{
 		"Its placeholders never match a slash, so /v2/* is one route and a pure function parses the path."},
 	{"github.com/klauspost/compress", nil, true,
 		"Tests make layers in zstd, which have to get through to clients as they are."},
-	{"github.com/opencontainers/go-digest", []string{"registry", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cache", "cmd/roadstead"}, true,
+	{"github.com/opencontainers/go-digest", []string{"registry", "registry/server", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cache", "cmd/roadstead"}, true,
 		"The digest type that everybody in this field passes around."},
-	{"github.com/opencontainers/image-spec", []string{"registry", "registry/upstream", "registry/registrytest", "storage/catalog"}, true,
+	{"github.com/opencontainers/image-spec", []string{"registry", "registry/hosted", "registry/upstream", "registry/registrytest", "storage/catalog"}, true,
 		"The descriptor and the media types, in the words of their specification."},
 	{"github.com/pressly/goose/v3", []string{"storage/catalog"}, false,
 		"Numbered migrations of the catalog, for SQLite now and PostgreSQL later."},

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"roadstead/cache"
-
 	"roadstead/registry"
 )
 
@@ -319,13 +317,18 @@ func (v value) setGlobs(project string, globs *[]string) {
 			item.fault(fmt.Sprintf("%q begins with the project's name", registry.Clip(text)), fmt.Sprintf("write %q: patterns are below the project", registry.Clip(rest)))
 		case strings.Contains(text, "@"):
 			item.fault(fmt.Sprintf("%q has a digest", registry.Clip(text)), "write a repository, or a repository and a tag: digests follow from them")
-		case !glob.MatchString(text) || strings.Contains(text, "//") || cache.CheckPattern(text) != nil:
+		case !glob.MatchString(text) || strings.Contains(text, "//") || badPattern(text):
 			item.fault(fmt.Sprintf("%q is not a pattern", registry.Clip(text)), `write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`)
 		default:
 			patterns = append(patterns, text)
 		}
 	}
 	*globs = patterns
+}
+
+func badPattern(text string) bool {
+	_, err := registry.ParsePattern(text)
+	return err != nil
 }
 
 // bytesText writes a size as people read it.
