@@ -30,9 +30,10 @@ const (
 	Unsupported         Code = "UNSUPPORTED"
 	TooManyRequests     Code = "TOOMANYREQUESTS"
 	PaginationInvalid   Code = "PAGINATION_NUMBER_INVALID" // distribution's own, which clients know
+	RangeInvalid        Code = "RANGE_INVALID"             // the same
 )
 
-// Two kinds that the specification does not name.
+// Kinds that the specification does not name.
 const (
 	// Unavailable means that upstream, or whatever else was asked, gave no answer. This is
 	// what permits a stale one.
@@ -41,6 +42,14 @@ const (
 	// Throttled means that upstream refused to answer yet. It permits a stale answer too, and
 	// without one it reaches the client as 429 with Retry-After.
 	Throttled Code = "THROTTLED"
+
+	// Conflict means that somebody else is at the same upload now.
+	Conflict Code = "CONFLICT"
+
+	// TooLarge means that what is being pushed is beyond a limit or a quota, Full that the
+	// storage has no room for it.
+	TooLarge Code = "TOO_LARGE"
+	Full     Code = "INSUFFICIENT_STORAGE"
 )
 
 // Fault is an error that knows what its client should be told. It matches its Code and

@@ -16,7 +16,6 @@ import (
 
 // Codes that only a server says, beside those of the vocabulary.
 const (
-	rangeInvalid       registry.Code = "RANGE_INVALID" // distribution's own
 	preconditionFailed registry.Code = "PRECONDITION_FAILED"
 	uriTooLong         registry.Code = "URI_TOO_LONG"
 	unknown            registry.Code = "UNKNOWN"
@@ -52,7 +51,10 @@ var verdicts = []struct {
 	{registry.TooManyRequests, http.StatusTooManyRequests, "there are too many requests"},
 	{registry.Throttled, http.StatusTooManyRequests, "upstream limits the rate of requests"},
 	{registry.Unavailable, http.StatusServiceUnavailable, "upstream gave no answer"},
-	{rangeInvalid, http.StatusRequestedRangeNotSatisfiable, "the range is not valid"},
+	{registry.RangeInvalid, http.StatusRequestedRangeNotSatisfiable, "the range is not valid"},
+	{registry.Conflict, http.StatusConflict, "another request is at the same upload"},
+	{registry.TooLarge, http.StatusRequestEntityTooLarge, "it is too large"},
+	{registry.Full, http.StatusInsufficientStorage, "the storage has no room for it"},
 	{preconditionFailed, http.StatusPreconditionFailed, "the condition is not met"},
 	{uriTooLong, http.StatusRequestURITooLong, "the request is too long"},
 }

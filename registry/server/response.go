@@ -256,7 +256,7 @@ func (res *response) json(mediaType string, body []byte) error {
 func (res *response) sent() error {
 	switch {
 	case res.status == http.StatusRequestedRangeNotSatisfiable:
-		return invalid(rangeInvalid, "the range is not in the content")
+		return invalid(registry.RangeInvalid, "the range is not in the content")
 	case res.status == http.StatusPreconditionFailed:
 		return invalid(preconditionFailed, "the content is not the one that was asked for")
 	case res.status >= 400:
