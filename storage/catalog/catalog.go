@@ -23,6 +23,9 @@ var (
 	// ErrNotFound says that the catalog has no such row.
 	ErrNotFound = errors.New("not in the catalog")
 
+	// ErrNotEmpty says that something cannot go because of what is in it.
+	ErrNotEmpty = errors.New("not empty")
+
 	// ErrDamaged says that the database file is not one any more. Its text tells the operator
 	// what to do.
 	ErrDamaged = errors.New("the catalog is damaged")

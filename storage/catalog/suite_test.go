@@ -39,6 +39,7 @@ func suite(t *testing.T, open func(t *testing.T) *DB) {
 		{"usage counts shared content once", testUsage},
 		{"an update is all or nothing", testUpdateAtomic},
 		{"a turn to write is waited for no longer than ctx", testUpdateQueue},
+		{"projects", testProjects},
 		{"digests of both algorithms", testAlgorithms},
 		{"a malformed digest is refused", testMalformedDigest},
 		{"random operations agree with a model", testModel},

@@ -1,0 +1,72 @@
+package catalog
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func testProjects(t *testing.T, db *DB) {
+	production := Project{
+		Name: "production", Configured: true, Public: true, Quota: 1 << 40, Immutable: []string{"**:v*", "web:1"},
+		Retention: Retention{Newest: 10, Pulled: 30 * 24 * time.Hour},
+	}
+	generation := func() int64 {
+		n, err := db.Generation(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	projects := func() []Project {
+		all, err := db.Projects(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range all {
+			if time.Since(all[i].CreatedAt) > time.Minute {
+				t.Errorf("%s was created at %s", all[i].Name, all[i].CreatedAt)
+			}
+			all[i].CreatedAt = time.Time{}
+		}
+		return all
+	}
+	first := generation()
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(tx.PutProject(production), tx.PutProject(Project{Name: "a", Immutable: []string{}}))
+	})
+	if want := []Project{{Name: "a", Immutable: []string{}}, production}; !reflect.DeepEqual(projects(), want) {
+		t.Errorf("projects = %+v, want %+v", projects(), want)
+	}
+	if generation() <= first {
+		t.Error("two projects came and the generation is the old one")
+	}
+	first = generation()
+	production.Quota, production.Immutable = 0, []string{}
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(tx.PutProject(production), manifest{name: "m"}.add(tx, etcd), tx.PutProject(Project{Name: etcd.Project}))
+	})
+	update(t, db, func(tx *Tx) error {
+		got, err := tx.Project("production")
+		if got.CreatedAt = (time.Time{}); err != nil || !reflect.DeepEqual(got, production) {
+			t.Errorf("production = %+v, %v, want %+v", got, err, production)
+		}
+		if _, err := tx.Project("none"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a project that is not there: %v, want ErrNotFound", err)
+		}
+		if err := tx.DeleteProject("none"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("deletion of a project that is not there: %v, want ErrNotFound", err)
+		}
+		if err := tx.DeleteProject(etcd.Project); !errors.Is(err, ErrNotEmpty) {
+			t.Errorf("deletion of a project with content: %v, want ErrNotEmpty", err)
+		}
+		return tx.DeleteProject("a") // and what came before has not spoiled it
+	})
+	if all := projects(); len(all) != 2 || all[0].Name != "production" || all[1].Name != etcd.Project {
+		t.Errorf("projects after a deletion = %+v", all)
+	}
+	if generation() <= first {
+		t.Error("a project went and the generation is the old one")
+	}
+}
