@@ -39,3 +39,24 @@ type Resource struct {
 	Kind Kind
 	Repo Repo
 }
+
+// Result is how something ended that the audit log has a record of.
+type Result string
+
+// The results.
+const (
+	Done    Result = "done"
+	Refused Result = "refused" // for want of the right to do it
+	Failed  Result = "failed"  // for any other reason
+)
+
+// Event is something that was done to a registry, or was tried: a record of the audit log.
+type Event struct {
+	Principal Principal
+	Action    Action
+	Resource  Resource
+	Reference string // the tag, or the digest where there is none; "" for what has neither
+	Digest    Digest // of what a tag was pushed to; "" when that is not known
+	Remote    string // address and port that the request came from
+	Outcome   Result
+}

@@ -31,6 +31,16 @@ type Config struct {
 	//	Section(most int64) (*os.File, int64, error)
 	Registry registry.Reader
 
+	// Writer and Uploader are what hosted projects are pushed to. Nil: none can be.
+	Writer   registry.Writer
+	Uploader registry.Uploader
+
+	// Hosted reports whether a project can be pushed to; the others are proxy caches. Nil: none.
+	Hosted func(project string) bool
+
+	// Access says who may do what. Nil: anybody may read everything, and nobody write.
+	Access Access
+
 	// Route says which repository is meant by a name, the ns parameter that came with it and
 	// the Host header. Nil: the first component is the project.
 	Route func(host, ns, name string) (registry.Repo, error)
@@ -83,6 +93,9 @@ func New(c Config) *Server {
 	}
 	if c.Known == nil {
 		c.Known = func(string) bool { return false }
+	}
+	if c.Hosted == nil {
+		c.Hosted = func(string) bool { return false }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
