@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 
 	"roadstead/registry"
 )
@@ -28,4 +30,170 @@ type Access interface {
 
 	// Record notes in the audit log what was done or refused. It does not wait for a disk.
 	Record(e registry.Event)
+}
+
+// errNobody refuses what changes something where nobody can say who sent it.
+var errNobody = &registry.Fault{Code: registry.Denied, Message: "nobody may push to or delete from this server: it has no accounts"}
+
+// enter decides whether a request may go on, and names its repository. It comes before the
+// registry is asked and before conditions and ranges are looked at, so that neither tells what
+// is there (FAULTS C17); and what it answers is the same for a name that leads nowhere and for
+// one that leads to what is not the caller's (C19).
+func (s *Server) enter(res *response, r *http.Request, row *route) error {
+	var unrouted error
+	if belongs(res.target.kind) {
+		ns, _ := param(r.URL.RawQuery, "ns")
+		res.repo, unrouted = s.resolve(r.Host, ns, res.target.name)
+	}
+	if s.config.Access == nil {
+		switch {
+		case unrouted != nil:
+			res.repo = registry.Repo{}
+			return unrouted
+		case row.hosted && s.hosted(res.repo.Project):
+			return errNobody
+		}
+		return s.writable(res, row)
+	}
+	p, err := s.config.Access.Identify(r)
+	if err != nil {
+		return err
+	}
+	res.principal = p
+	if !belongs(res.target.kind) {
+		return s.login(res, r)
+	}
+	if err := s.authorize(res, r, row); err != nil {
+		return err
+	}
+	if unrouted != nil {
+		return unrouted
+	}
+	return s.writable(res, row)
+}
+
+// resolve says which repository a name means. With an error comes what the name would mean if
+// a project of that name were there.
+func (s *Server) resolve(host, ns, name string) (registry.Repo, error) {
+	repo, err := s.config.Route(host, ns, name)
+	switch {
+	case err == nil && repo.Name != "":
+		return repo, nil
+	case err == nil:
+		return repo, invalid(registry.NameUnknown, "the name is that of a project: name a repository in it")
+	}
+	if ns = strings.TrimSuffix(strings.ToLower(ns), ":443"); ns != "" && registry.CheckProject(ns) == nil {
+		return registry.Repo{Project: ns, Name: name}, err
+	}
+	return registry.SplitRepo(name), err
+}
+
+// hosted reports whether a project can be pushed to.
+func (s *Server) hosted(project string) bool {
+	return s.config.Writer != nil && s.config.Uploader != nil && s.config.Hosted(project)
+}
+
+// writable refuses what only a hosted project has where there is none (FAULTS B6).
+func (s *Server) writable(res *response, row *route) error {
+	if !row.hosted || s.hosted(res.repo.Project) {
+		return nil
+	}
+	return invalid(registry.Denied, "project "+res.repo.Project+" is a proxy cache: it cannot be pushed to or deleted from")
+}
+
+// login asks for credentials where a client looks whether it needs any.
+func (s *Server) login(res *response, r *http.Request) error {
+	err := s.config.Access.Login(res.principal)
+	if errors.Is(err, registry.Unauthorized) {
+		var scopes []string
+		if res.target.kind == catalog {
+			scopes = []string{"registry:catalog:*"}
+		}
+		res.challenge = s.config.Access.Challenge(r, scopes...)
+		return errCredentials
+	}
+	return err
+}
+
+// errCredentials is a 401. It says the same wherever it is said.
+var errCredentials = &registry.Fault{Code: registry.Unauthorized, Message: "credentials are needed: log in to this registry, or ask for a token as WWW-Authenticate says"}
+
+// authorize asks whether the caller may do what row is about in the repository.
+func (s *Server) authorize(res *response, r *http.Request, row *route) error {
+	access := s.config.Access
+	err := access.Authorize(res.principal, row.action, registry.Resource{Kind: row.kind, Repo: res.repo})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, registry.Unauthorized):
+		// This is no refusal yet: most clients send everything without credentials first.
+		res.challenge = access.Challenge(r, s.scopes(res, r, row)...)
+		return errCredentials
+	case errors.Is(err, registry.NameUnknown):
+		err = registry.NameUnknown // whatever else is said of it
+	case errors.Is(err, registry.Denied) && !s.may(res.principal, res.repo):
+		err = registry.Denied
+	}
+	if verbOf(r.Method).writes() {
+		access.Record(s.event(res, r, row, registry.Refused))
+	}
+	return err
+}
+
+// may reports whether p may pull from a repository.
+func (s *Server) may(p registry.Principal, repo registry.Repo) bool {
+	return s.config.Access.Authorize(p, registry.Pull, registry.Resource{Kind: registry.Repository, Repo: repo}) == nil
+}
+
+// scopes are what a token has to be for, in the words of the token protocol.
+func (s *Server) scopes(res *response, r *http.Request, row *route) []string {
+	scope := "repository:" + res.repo.String() + ":"
+	switch row.action {
+	case registry.Push:
+		list := []string{scope + "pull,push"}
+		// A mount needs the right to what it mounts from as well, and the client asks once.
+		if from, given := param(r.URL.RawQuery, "from"); given && res.target.place() == uploads && registry.CheckName(from) == nil {
+			source, _ := s.resolve(r.Host, "", from)
+			list = append(list, "repository:"+source.String()+":pull")
+		}
+		return list
+	case registry.Delete:
+		return []string{scope + "delete"}
+	}
+	return []string{scope + "pull"}
+}
+
+// event is the record of a request.
+func (s *Server) event(res *response, r *http.Request, row *route, outcome registry.Result) registry.Event {
+	e := registry.Event{
+		Principal: res.principal,
+		Action:    row.action,
+		Resource:  registry.Resource{Kind: row.kind, Repo: res.repo},
+		Reference: res.target.tag,
+		Digest:    res.pushed.Digest,
+		Remote:    r.RemoteAddr,
+		Outcome:   outcome,
+	}
+	if e.Reference == "" {
+		e.Reference = string(res.target.digest)
+	}
+	return e
+}
+
+// record notes what became of a request that changes something: the whole of it, and each
+// further tag that it moved.
+func (s *Server) record(res *response, r *http.Request, row *route, err error) {
+	if s.config.Access == nil {
+		return
+	}
+	outcome := registry.Done
+	if err != nil {
+		outcome = registry.Failed
+	}
+	e := s.event(res, r, row, outcome)
+	s.config.Access.Record(e)
+	for _, tag := range res.tags {
+		e.Reference = tag
+		s.config.Access.Record(e)
+	}
 }

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,9 +29,12 @@ type conn struct {
 
 	written int64 // bytes given to the kernel; one writer at a time has it
 
+	steady atomic.Bool // reading goes on as long as something comes; set with mu held
+
 	mu    sync.Mutex
 	fixed time.Time // the deadline that somebody above set, zero for none: it is kept to
 	look  time.Time // the deadline that is in force
+	due   time.Time // of reading, when that is steady
 }
 
 // watch makes a conn of nc. It can ReadFrom if nc can, so that the kernel may copy files.
@@ -53,6 +58,66 @@ func (c *conn) Write(p []byte) (n int, err error) {
 			return n, err
 		}
 	}
+}
+
+// Read reads what has come.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.steady.Load() {
+		c.wait()
+	}
+	return c.Conn.Read(p)
+}
+
+// persist makes reading fail when nothing has come for the time of stall, and lifts any other
+// deadline of it, until the next SetReadDeadline: net/http calls that at the end of a body. It
+// is the connection where this is kept, because what is read above comes in frames and records
+// that a slow line needs longer for (FAULTS D2).
+func (c *conn) persist() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.due = time.Time{}
+	c.steady.Store(true)
+}
+
+// wait sets the deadline of one read.
+func (c *conn) wait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A deadline that is up to a fourth late need be set for few of the reads.
+	if now := time.Now(); c.steady.Load() && c.due.Sub(now) < c.stall {
+		c.due = now.Add(c.stall + c.stall/4)
+		// It fails on a closed connection only, and so will the read.
+		_ = c.Conn.SetReadDeadline(c.due)
+	}
+}
+
+// SetReadDeadline sets a deadline that holds whatever comes.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if !c.steady.Load() {
+		return c.Conn.SetReadDeadline(t)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.steady.Store(false)
+	return c.Conn.SetReadDeadline(t)
+}
+
+// connKey is where the context of a request has its connection.
+type connKey struct{}
+
+// connOf returns the connection that a request with HTTP/1 came over, or nil.
+func connOf(ctx context.Context) *conn {
+	nc, _ := ctx.Value(connKey{}).(net.Conn)
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = wrapped.NetConn() // below TLS
+	}
+	switch c := nc.(type) {
+	case *conn:
+		return c
+	case *fileConn:
+		return c.conn
+	}
+	return nil
 }
 
 // Close closes the connection.

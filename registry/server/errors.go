@@ -132,8 +132,16 @@ func (res *response) refuse(err error) {
 	}
 	switch v.status {
 	case http.StatusMethodNotAllowed:
-		header["Allow"] = []string{"GET, HEAD"}
+		header["Allow"] = []string{res.server.allow(&res.target)}
+	case http.StatusUnauthorized:
+		if res.challenge != "" {
+			header["Www-Authenticate"] = []string{res.challenge}
+		}
 	case http.StatusRequestedRangeNotSatisfiable:
+		if res.upload != nil {
+			res.progress() // a client goes on from there
+			break
+		}
 		header["Content-Range"] = []string{"bytes */" + strconv.FormatInt(res.size, 10)}
 	}
 	res.serving = false

@@ -37,7 +37,7 @@ func (s *Server) tags(ctx context.Context, res *response, r *http.Request) error
 
 // catalog answers GET and HEAD of /v2/_catalog, which distribution has and the specification
 // does not: all repositories, by pages as tags are.
-func (s *Server) catalog(res *response, r *http.Request) error {
+func (s *Server) catalog(ctx context.Context, res *response, r *http.Request) error {
 	if s.repositories == nil {
 		return invalid(registry.NameUnknown, "this registry does not list its repositories")
 	}
@@ -54,7 +54,7 @@ func (s *Server) catalog(res *response, r *http.Request) error {
 			return invalid(registry.NameInvalid, text(err, registry.NameInvalid))
 		}
 	}
-	list, err := s.repositories(registry.WithTrace(r.Context(), &res.trace), p.after, p.n+1)
+	list, err := s.visible(ctx, res.principal, p.after, p.n+1)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,34 @@ func (s *Server) catalog(res *response, r *http.Request) error {
 	return res.document("application/json", struct {
 		Repositories []string `json:"repositories"`
 	}{list})
+}
+
+// visible lists at most n repositories after one of them that p may pull from (FAULTS C6). What
+// is left out is made up for, so that neither a short page nor a link tells of it; that takes
+// looking at all of them in the worst case.
+func (s *Server) visible(ctx context.Context, p registry.Principal, after string, n int) ([]string, error) {
+	if s.config.Access == nil {
+		return s.repositories(ctx, after, n)
+	}
+	var shown []string
+	for ask := n; ; ask = registry.MaxPage {
+		list, err := s.repositories(ctx, after, ask)
+		if err != nil || len(list) == 0 {
+			return shown, err
+		}
+		for _, name := range list {
+			if !s.may(p, registry.SplitRepo(name)) {
+				continue
+			}
+			if shown = append(shown, name); len(shown) == n {
+				return shown, nil
+			}
+		}
+		if len(list) < min(ask, registry.MaxPage) {
+			return shown, nil
+		}
+		after = list[len(list)-1]
+	}
 }
 
 // referrers answers GET and HEAD of …/referrers/<digest> (OCI distribution specification 1.1,

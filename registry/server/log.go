@@ -47,8 +47,8 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	case panicked:
 		s.counters.panics.Add(1)
 		level, how, res.status = slog.LevelError, cut, http.StatusInternalServerError
-	case !stopping && (res.writeErr != nil || r.Context().Err() != nil):
-		if errors.Is(res.writeErr, os.ErrDeadlineExceeded) {
+	case !stopping && (res.writeErr != nil || res.lost != nil || r.Context().Err() != nil):
+		if errors.Is(res.writeErr, os.ErrDeadlineExceeded) || errors.Is(res.lost, os.ErrDeadlineExceeded) {
 			s.counters.stalled.Add(1)
 		} else {
 			err = nil // a client that leaves is nothing to explain
@@ -81,7 +81,7 @@ func (s *Server) log(res *response, r *http.Request, level slog.Level, err error
 		return
 	}
 	t := &res.target
-	attrs := make([]slog.Attr, 0, 13)
+	attrs := make([]slog.Attr, 0, 14)
 	attrs = append(attrs, slog.String("method", printable(r.Method, 20)), slog.String("kind", names[t.kind]))
 	if res.repo.Name != "" {
 		attrs = append(attrs, slog.String("repo", res.repo.String()))
@@ -93,6 +93,11 @@ func (s *Server) log(res *response, r *http.Request, level slog.Level, err error
 		attrs = append(attrs, slog.String("ref", t.tag))
 	case t.digest != "":
 		attrs = append(attrs, slog.String("ref", string(t.digest)))
+	case t.id != "":
+		attrs = append(attrs, slog.String("ref", printable(t.id, 80)))
+	}
+	if name := res.owner(); name != "" {
+		attrs = append(attrs, slog.String("user", printable(name, 120)))
 	}
 	attrs = append(attrs, slog.Int("status", res.status), slog.Int64("bytes", res.bytes), slog.Duration("took", took))
 	if res.trace.Outcome != "" {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"iter"
 	"net/url"
 	"strconv"
 	"strings"
@@ -11,6 +12,19 @@ import (
 // maxQuery is the longest query that is read, in bytes. The longest one of a real client has
 // a host, a tag and an artifact type, less than 600 bytes together (FAULTS D4).
 const maxQuery = 4 << 10
+
+// params yields the values of a query parameter that may be given several times.
+func params(query, key string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for query != "" {
+			var pair string
+			pair, query, _ = strings.Cut(query, "&")
+			if value, given := param(pair, key); given && !yield(value) {
+				return
+			}
+		}
+	}
+}
 
 // param returns the first value of a query parameter. url.ParseQuery makes a map of all of
 // them, which costs more than the rest of reading a request.

@@ -41,7 +41,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		BaseContext:       func(net.Listener) context.Context { return running },
-		ErrorLog:          log.New(complaints{s.config.Log}, "", 0),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, nc)
+		},
+		ErrorLog: log.New(complaints{s.config.Log}, "", 0),
 		// There is no WriteTimeout: see conn, and response.inTime for HTTP/2.
 
 		DisableGeneralOptionsHandler: true,

@@ -1,12 +1,14 @@
 // Package server answers the OCI distribution API 1.1 over any registry.
 //
-// What lives here: which paths there are, what a request means, how content, lists and errors
-// look on the wire, and how connections are accepted, watched and let go. It does not know
-// what is behind the [registry.Reader] it is given, nor which projects there are.
+// What lives here: which paths there are, what a request means and what right it takes, how
+// content, lists and errors look on the wire, how content that is pushed comes in, and how
+// connections are accepted, watched and let go. It does not know what is behind the
+// [registry.Reader] and [registry.Writer] it is given, nor which projects and accounts there are.
 package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -58,12 +60,13 @@ type Config struct {
 	// Zero: 10,000, which is 400 MB if each of them is a stalled stream.
 	Connections int
 
-	// Stall is how long a client may take no byte of what is being sent to it before its
-	// connection is dropped. There is no limit for the whole. Zero: 60 s.
+	// Stall is how long a client may take no byte of what is being sent to it, or send none of
+	// what it pushes, before its connection is dropped. There is no limit for the whole.
+	// Zero: 60 s.
 	Stall time.Duration
 
-	// HeaderTimeout bounds reading a request: its header, and as long again its body, which
-	// is ignored. Zero: 10 s.
+	// HeaderTimeout bounds reading a request: its header, and as long again a body that is
+	// ignored. Zero: 10 s.
 	HeaderTimeout time.Duration
 
 	// IdleTimeout bounds the wait for the next request of a connection. Zero: 120 s.
@@ -166,10 +169,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.spare(res, r)
 	if res.err == nil {
 		res.err = s.answer(res, r)
+	} else if r.Method == http.MethodPut && errors.Is(res.err, registry.ManifestUnknown) {
+		res.err = invalid(registry.TagInvalid, res.err.Error()) // no tag to look for is meant, but one to make
 	}
 }
 
-// spare sees to it that the body of a request, which nobody reads here, costs little.
+// spare sees to it that the body of a request costs little as long as nobody reads it, or when
+// nobody does any more.
 func (s *Server) spare(res *response, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody || !res.http1 {
 		return // HTTP/2 does not take more than a window of it
@@ -195,67 +201,30 @@ func (s *Server) answer(res *response, r *http.Request) error {
 	if len(r.URL.RawQuery) > maxQuery {
 		return invalid(uriTooLong, "the query is too long")
 	}
-	read := r.Method == http.MethodGet || r.Method == http.MethodHead
-	write := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodDelete
 	t := &res.target
-	switch {
-	case t.kind == nothing, t.kind == other:
+	if t.kind == nothing || t.kind == other {
 		return invalid(registry.NameUnknown, "there is nothing at this path: the paths of the registry API are /v2/<name>/{manifests,blobs,tags,referrers}/…")
-	case !read && !(write && belongs(t.kind)):
-		return invalid(registry.Unsupported, "the method is not allowed here")
-	case t.kind == ping:
-		return s.ping(res)
-	case t.kind == catalog:
-		return s.catalog(res, r)
 	}
-
-	ns, _ := param(r.URL.RawQuery, "ns")
-	repo, err := s.config.Route(r.Host, ns, t.name)
-	if err != nil {
+	row := s.route(t, verbOf(r.Method))
+	if row == nil {
+		return invalid(registry.Unsupported, "the method is not allowed here")
+	}
+	if err := s.enter(res, r, row); err != nil {
 		return err
 	}
-	if repo.Name == "" {
-		return invalid(registry.NameUnknown, "the name is that of a project: name a repository in it")
-	}
-	res.repo = repo
-
-	// Whether the caller may do this in repo is decided here and nowhere below: before the
-	// registry is asked and before conditions and ranges are looked at, so that neither tells
-	// what is there (FAULTS C17). All of it may be read as long as the server is anonymous.
-
-	if write || t.kind == upload {
-		// A hosted project is a registry that can be written to as well; its half of the API
-		// branches off here, asked for by its own interface beside registry.Reader.
-		return invalid(registry.Denied, "project "+repo.Project+" is a proxy cache: it cannot be pushed to or deleted from")
-	}
 	// The trace is for the registry only: a context of r itself would copy r.
-	ctx := registry.WithTrace(r.Context(), &res.trace)
-	switch t.kind {
-	case manifest:
-		return s.manifest(ctx, res, r)
-	case blob:
-		return s.blob(ctx, res, r)
-	case tags:
-		return s.tags(ctx, res, r)
-	default:
-		return s.referrers(ctx, res, r)
+	err := row.serve(s, registry.WithTrace(r.Context(), &res.trace), res, r)
+	if row.audited {
+		s.record(res, r, row, err)
 	}
-}
-
-// belongs reports whether k is about a repository.
-func belongs(k kind) bool {
-	switch k {
-	case manifest, blob, upload, tags, referrers:
-		return true
-	}
-	return false
+	return err
 }
 
 // ping says that this is a registry. It is also where a client learns that it must
 // authenticate: as soon as one repository is not for everybody, a ping without credentials
 // has to be an Unauthorized with a challenge, since with an open ping docker, podman and
 // crane never ask for a token at all (RKE2 §3.4).
-func (s *Server) ping(res *response) error {
+func (s *Server) ping(_ context.Context, res *response, _ *http.Request) error {
 	return res.json("application/json", pong)
 }
 
@@ -264,10 +233,11 @@ var pong = []byte("{}")
 
 // Header values that never change. net/http reads the slices and does not keep them.
 var (
-	apiVersion = []string{"registry/2.0"}
-	closing    = []string{"close"}
-	nosniff    = []string{"nosniff"}
-	sandbox    = []string{"sandbox"}
-	stale      = []string{`110 - "Response is Stale"`}
-	filtered   = []string{"artifactType"}
+	apiVersion  = []string{"registry/2.0"}
+	closing     = []string{"close"}
+	nosniff     = []string{"nosniff"}
+	sandbox     = []string{"sandbox"}
+	stale       = []string{`110 - "Response is Stale"`}
+	filtered    = []string{"artifactType"}
+	nothingLong = []string{"0"}
 )

@@ -8,10 +8,13 @@ type Stats struct {
 	Requests map[Series]int64
 
 	Bytes       int64 // of bodies that were sent
+	Received    int64 // bytes of blobs and manifests that were pushed, whatever became of them
+	Uploads     int64 // blobs that were pushed to their end
+	Mounts      int64 // blobs that were taken from another repository instead
 	InFlight    int64 // requests being answered
 	Connections int64 // open ones
 	Panics      int64 // in handlers, each of which cost its client the connection
-	Stalled     int64 // requests whose client took nothing for too long
+	Stalled     int64 // requests whose client took or sent nothing for too long
 }
 
 // Series tells requests apart. Both values come from small closed sets.
@@ -38,6 +41,9 @@ var classNames = [classes]string{"2xx", "3xx", "4xx", "5xx", gone, cut}
 type counters struct {
 	requests    [kinds][classes]atomic.Int64
 	bytes       atomic.Int64
+	received    atomic.Int64
+	uploads     atomic.Int64
+	mounts      atomic.Int64
 	inFlight    atomic.Int64
 	connections atomic.Int64
 	panics      atomic.Int64
@@ -55,6 +61,9 @@ func (s *Server) count(res *response, how string) {
 	}
 	s.counters.requests[res.target.kind][class].Add(1)
 	s.counters.bytes.Add(res.bytes)
+	if res.received > 0 {
+		s.counters.received.Add(res.received)
+	}
 }
 
 // Stats returns the counters as they are now.
@@ -63,6 +72,9 @@ func (s *Server) Stats() Stats {
 	stats := Stats{
 		Requests:    make(map[Series]int64, int(kinds)*classes),
 		Bytes:       c.bytes.Load(),
+		Received:    c.received.Load(),
+		Uploads:     c.uploads.Load(),
+		Mounts:      c.mounts.Load(),
 		InFlight:    c.inFlight.Load(),
 		Connections: c.connections.Load(),
 		Panics:      c.panics.Load(),
