@@ -109,13 +109,19 @@ func (s *Server) login(res *response, r *http.Request) error {
 		if res.target.kind == catalog {
 			scopes = []string{"registry:catalog:*"}
 		}
-		res.challenge = s.config.Access.Challenge(r, scopes...)
-		return errCredentials
+		return &challenge{s.config.Access.Challenge(r, scopes...)}
 	}
 	return err
 }
 
-// errCredentials is a 401. It says the same wherever it is said.
+// challenge is a 401. Its header says for what a token is needed, and the rest is always the
+// same.
+type challenge struct{ header string }
+
+func (*challenge) Error() string { return errCredentials.Error() }
+
+func (*challenge) Unwrap() error { return errCredentials }
+
 var errCredentials = &registry.Fault{Code: registry.Unauthorized, Message: "credentials are needed: log in to this registry, or ask for a token as WWW-Authenticate says"}
 
 // authorize asks whether the caller may do what row is about in the repository.
@@ -127,8 +133,7 @@ func (s *Server) authorize(res *response, r *http.Request, row *route) error {
 		return nil
 	case errors.Is(err, registry.Unauthorized):
 		// This is no refusal yet: most clients send everything without credentials first.
-		res.challenge = access.Challenge(r, s.scopes(res, r, row)...)
-		return errCredentials
+		return &challenge{access.Challenge(r, s.scopes(res, r, row)...)}
 	case errors.Is(err, registry.NameUnknown):
 		err = registry.NameUnknown // whatever else is said of it
 	case errors.Is(err, registry.Denied) && !s.may(res.principal, res.repo):
@@ -147,7 +152,11 @@ func (s *Server) may(p registry.Principal, repo registry.Repo) bool {
 
 // scopes are what a token has to be for, in the words of the token protocol.
 func (s *Server) scopes(res *response, r *http.Request, row *route) []string {
-	scope := "repository:" + res.repo.String() + ":"
+	name := res.repo.String()
+	if res.repo.Name == "" {
+		name = res.target.name // a project alone, which is nothing to have a right to
+	}
+	scope := "repository:" + name + ":"
 	switch row.action {
 	case registry.Push:
 		list := []string{scope + "pull,push"}
@@ -170,12 +179,14 @@ func (s *Server) event(res *response, r *http.Request, row *route, outcome regis
 		Action:    row.action,
 		Resource:  registry.Resource{Kind: row.kind, Repo: res.repo},
 		Reference: res.target.tag,
-		Digest:    res.pushed.Digest,
 		Remote:    r.RemoteAddr,
 		Outcome:   outcome,
 	}
 	if e.Reference == "" {
 		e.Reference = string(res.target.digest)
+	}
+	if res.push != nil {
+		e.Digest = res.push.manifest.Digest
 	}
 	return e
 }
@@ -192,7 +203,7 @@ func (s *Server) record(res *response, r *http.Request, row *route, err error) {
 	}
 	e := s.event(res, r, row, outcome)
 	s.config.Access.Record(e)
-	for _, tag := range res.tags {
+	for _, tag := range res.push.tags {
 		e.Reference = tag
 		s.config.Access.Record(e)
 	}

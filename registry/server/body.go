@@ -56,7 +56,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 	}
 	b.n += int64(n)
-	b.res.received += int64(n)
+	b.res.push.received += int64(n)
 	b.err = err
 	return n, err
 }
@@ -94,7 +94,7 @@ func (b *body) fault() error {
 	case told:
 		return b.err
 	case clientFault(b.err) || errors.Is(b.err, os.ErrDeadlineExceeded) || errors.Is(b.err, context.Canceled):
-		b.res.lost = b.err
+		b.res.push.lost = b.err
 		return fmt.Errorf("read the body after %d bytes: %w", b.n, b.err)
 	}
 	return &registry.Fault{Code: registry.SizeInvalid, Message: "the body broke off before its end: send it again, or what is missing of it", Err: b.err}

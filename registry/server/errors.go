@@ -134,11 +134,11 @@ func (res *response) refuse(err error) {
 	case http.StatusMethodNotAllowed:
 		header["Allow"] = []string{res.server.allow(&res.target)}
 	case http.StatusUnauthorized:
-		if res.challenge != "" {
-			header["Www-Authenticate"] = []string{res.challenge}
+		if c, ok := errors.AsType[*challenge](err); ok {
+			header["Www-Authenticate"] = []string{c.header}
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
-		if res.upload != nil {
+		if res.push != nil && res.push.upload != nil {
 			res.progress() // a client goes on from there
 			break
 		}

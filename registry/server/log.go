@@ -37,6 +37,10 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	}
 	err, level, how := res.err, slog.LevelInfo, ""
 	_, panicked := errors.AsType[*panicError](err)
+	lost := res.writeErr
+	if lost == nil && res.push != nil {
+		lost = res.push.lost
+	}
 	stopping := context.Cause(r.Context()) == errStopping
 	switch {
 	case err == nil:
@@ -47,8 +51,8 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	case panicked:
 		s.counters.panics.Add(1)
 		level, how, res.status = slog.LevelError, cut, http.StatusInternalServerError
-	case !stopping && (res.writeErr != nil || res.lost != nil || r.Context().Err() != nil):
-		if errors.Is(res.writeErr, os.ErrDeadlineExceeded) || errors.Is(res.lost, os.ErrDeadlineExceeded) {
+	case !stopping && (lost != nil || r.Context().Err() != nil):
+		if errors.Is(lost, os.ErrDeadlineExceeded) {
 			s.counters.stalled.Add(1)
 		} else {
 			err = nil // a client that leaves is nothing to explain

@@ -15,42 +15,62 @@ import (
 // least; each costs files, so what the length of a query would allow is too much.
 const maxTags = 100
 
+// push is what a response knows beside the rest when something is pushed. It is apart so that
+// reading, which is nearly all there is to do, does not pay for it.
+type push struct {
+	name     string          // how the client calls the repository, for a Location
+	upload   registry.Upload // that the request is about, or nil
+	manifest registry.Pushed // what was pushed
+	tags     []string        // that were pushed beside that of the path
+	received int64           // bytes of the request's body that were taken in
+	lost     error           // why the rest of it will not come, when the connection is of no use any more
+}
+
+// newPush begins a push.
+func (res *response) newPush(r *http.Request) {
+	res.push = &push{name: res.target.name}
+	if ns, _ := param(r.URL.RawQuery, "ns"); ns != "" {
+		// Nothing of the query comes back, so the name has to do without it.
+		res.push.name = res.repo.String()
+	}
+}
+
 // putManifest answers PUT of a manifest (OCI distribution specification 1.1, "Pushing
 // Manifests"). From its dev version are the parameters tag, any number of them, and digest for
 // a push to a tag of what has another digest than sha256.
 func (s *Server) putManifest(ctx context.Context, res *response, r *http.Request) error {
-	push := registry.ManifestPush{ContentType: r.Header.Get("Content-Type"), Digest: res.target.digest}
+	p := registry.ManifestPush{ContentType: r.Header.Get("Content-Type"), Digest: res.target.digest}
 	if text, given := param(r.URL.RawQuery, "digest"); given {
 		d, err := digestParam(text)
 		if err != nil {
 			return err
 		}
-		if push.Digest != "" && push.Digest != d {
+		if p.Digest != "" && p.Digest != d {
 			return invalid(registry.DigestInvalid, "the digest of the path and that of the parameter are not the same")
 		}
-		push.Digest = d
+		p.Digest = d
 	}
 	more, err := tagParams(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
 	if res.target.tag != "" {
-		push.Tags = append(push.Tags, res.target.tag)
+		p.Tags = append(p.Tags, res.target.tag)
 	}
 	for _, tag := range more {
-		if !slices.Contains(push.Tags, tag) {
-			push.Tags = append(push.Tags, tag)
+		if !slices.Contains(p.Tags, tag) {
+			p.Tags = append(p.Tags, tag)
 		}
 	}
-	if push.Bytes, err = res.manifestBody(r); err != nil {
+	if p.Bytes, err = res.manifestBody(r); err != nil {
 		return err
 	}
-	pushed, err := s.config.Writer.PutManifest(ctx, res.repo, push)
+	pushed, err := s.config.Writer.PutManifest(ctx, res.repo, p)
 	if err != nil {
 		return err
 	}
-	res.pushed = pushed
-	res.tags = slices.DeleteFunc(push.Tags, func(tag string) bool { return tag == res.target.tag })
+	res.push.manifest = pushed
+	res.push.tags = slices.DeleteFunc(p.Tags, func(tag string) bool { return tag == res.target.tag })
 	header := res.Header()
 	header["Docker-Content-Digest"] = []string{string(pushed.Digest)}
 	if pushed.Subject != "" {
@@ -59,7 +79,7 @@ func (s *Server) putManifest(ctx context.Context, res *response, r *http.Request
 	if len(more) > 0 {
 		header["Oci-Tag"] = more
 	}
-	res.created("/v2/" + res.name(r) + "/manifests/" + string(pushed.Digest))
+	res.created("/v2/" + res.push.name + "/manifests/" + string(pushed.Digest))
 	return nil
 }
 
@@ -137,15 +157,6 @@ func (s *Server) deleteBlob(ctx context.Context, res *response, _ *http.Request)
 	}
 	res.empty(http.StatusAccepted)
 	return nil
-}
-
-// name is how the client calls the repository, for a Location. What only ns or the like made of
-// a name is left out of it: nothing of the query comes back.
-func (res *response) name(r *http.Request) string {
-	if ns, _ := param(r.URL.RawQuery, "ns"); ns != "" {
-		return res.repo.String()
-	}
-	return res.target.name
 }
 
 // created answers that something is there now. The location is relative, so that no Host header

@@ -33,25 +33,21 @@ type response struct {
 	plain  bool // HTTP/1 without TLS: files go out by sendfile
 	close  bool // the connection is to be closed afterwards
 
+	serving bool // http.ServeContent is at work
+	began   bool // the header has left
+
 	target    target
 	repo      registry.Repo      // once it is known
 	principal registry.Principal // the same; nil without Config.Access
+	push      *push              // for a request that only a hosted project has; else nil
 	trace     registry.Trace
-	challenge string          // of a 401
-	upload    registry.Upload // that the request is about
-	pushed    registry.Pushed // what it has pushed
-	tags      []string        // that it has pushed beside that of the path
-	values    [3]string       // of headers; here they cost no allocation each
+	values    [3]string // of headers; here they cost no allocation each
 
-	serving  bool  // http.ServeContent is at work
-	began    bool  // the header has left
 	status   int   // as decided last; 0: not yet
 	bytes    int64 // of the body that were sent
 	size     int64 // of the whole content, when a range of it was asked for
-	received int64 // of the request's body that were taken in
 	readErr  error // why the content could not be read
 	writeErr error // why it could not be sent
-	lost     error // why the rest of the request's body will not come
 	err      error // how it ended
 }
 

@@ -212,6 +212,9 @@ func (s *Server) answer(res *response, r *http.Request) error {
 	if err := s.enter(res, r, row); err != nil {
 		return err
 	}
+	if row.hosted {
+		res.newPush(r)
+	}
 	// The trace is for the registry only: a context of r itself would copy r.
 	err := row.serve(s, registry.WithTrace(r.Context(), &res.trace), res, r)
 	if row.audited {

@@ -61,8 +61,8 @@ func (s *Server) count(res *response, how string) {
 	}
 	s.counters.requests[res.target.kind][class].Add(1)
 	s.counters.bytes.Add(res.bytes)
-	if res.received > 0 {
-		s.counters.received.Add(res.received)
+	if res.push != nil {
+		s.counters.received.Add(res.push.received)
 	}
 }
 

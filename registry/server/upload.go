@@ -32,7 +32,7 @@ func (s *Server) startUpload(ctx context.Context, res *response, r *http.Request
 		}
 		if mounted {
 			s.counters.mounts.Add(1)
-			res.blobCreated(r, d)
+			res.blobCreated(d)
 			return nil
 		}
 		alg = d.Algorithm()
@@ -48,8 +48,7 @@ func (s *Server) startUpload(ctx context.Context, res *response, r *http.Request
 	if err != nil {
 		return err
 	}
-	res.upload = u
-	res.target.name = res.name(r)
+	res.push.upload = u
 	res.progress()
 	res.empty(http.StatusAccepted)
 	return nil
@@ -93,13 +92,13 @@ func (s *Server) wholeBlob(ctx context.Context, res *response, r *http.Request, 
 		return err
 	}
 	s.counters.uploads.Add(1)
-	res.blobCreated(r, d)
+	res.blobCreated(d)
 	return nil
 }
 
 // appendUpload answers PATCH of an upload.
 func (s *Server) appendUpload(ctx context.Context, res *response, r *http.Request) error {
-	u, err := s.findUpload(ctx, res, r)
+	u, err := s.findUpload(ctx, res)
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func (s *Server) commitUpload(ctx context.Context, res *response, r *http.Reques
 	if err != nil {
 		return err
 	}
-	u, err := s.findUpload(ctx, res, r)
+	u, err := s.findUpload(ctx, res)
 	if err != nil {
 		return err
 	}
@@ -134,13 +133,13 @@ func (s *Server) commitUpload(ctx context.Context, res *response, r *http.Reques
 		return err
 	}
 	s.counters.uploads.Add(1)
-	res.blobCreated(r, d)
+	res.blobCreated(d)
 	return nil
 }
 
 // uploadStatus answers GET and HEAD of an upload.
-func (s *Server) uploadStatus(ctx context.Context, res *response, r *http.Request) error {
-	if _, err := s.findUpload(ctx, res, r); err != nil {
+func (s *Server) uploadStatus(ctx context.Context, res *response, _ *http.Request) error {
+	if _, err := s.findUpload(ctx, res); err != nil {
 		return err
 	}
 	res.progress()
@@ -149,8 +148,8 @@ func (s *Server) uploadStatus(ctx context.Context, res *response, r *http.Reques
 }
 
 // cancelUpload answers DELETE of an upload.
-func (s *Server) cancelUpload(ctx context.Context, res *response, r *http.Request) error {
-	u, err := s.findUpload(ctx, res, r)
+func (s *Server) cancelUpload(ctx context.Context, res *response, _ *http.Request) error {
+	u, err := s.findUpload(ctx, res)
 	if err != nil {
 		return err
 	}
@@ -162,7 +161,7 @@ func (s *Server) cancelUpload(ctx context.Context, res *response, r *http.Reques
 }
 
 // findUpload finds the upload of the path.
-func (s *Server) findUpload(ctx context.Context, res *response, r *http.Request) (registry.Upload, error) {
+func (s *Server) findUpload(ctx context.Context, res *response) (registry.Upload, error) {
 	id := res.target.id
 	if len(id) > 128 || strings.ContainsFunc(id, func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-'
@@ -173,8 +172,7 @@ func (s *Server) findUpload(ctx context.Context, res *response, r *http.Request)
 	if err != nil {
 		return nil, err
 	}
-	res.upload = u
-	res.target.name = res.name(r)
+	res.push.upload = u
 	return u, nil
 }
 
@@ -238,14 +236,14 @@ func spanOf(value string) (span, error) {
 // progress says in the header where an upload is and how far it has come. That it has nothing
 // yet cannot be said: it looks as if it had one byte, which is what Docker's registry says.
 func (res *response) progress() {
-	id, header := res.upload.ID(), res.Header()
-	header["Location"] = []string{"/v2/" + res.target.name + "/blobs/uploads/" + id}
+	id, header := res.push.upload.ID(), res.Header()
+	header["Location"] = []string{"/v2/" + res.push.name + "/blobs/uploads/" + id}
 	header["Docker-Upload-Uuid"] = []string{id}
-	header["Range"] = []string{"0-" + strconv.FormatInt(max(res.upload.Size()-1, 0), 10)}
+	header["Range"] = []string{"0-" + strconv.FormatInt(max(res.push.upload.Size()-1, 0), 10)}
 }
 
 // blobCreated answers that the repository has a blob now.
-func (res *response) blobCreated(r *http.Request, d registry.Digest) {
+func (res *response) blobCreated(d registry.Digest) {
 	res.Header()["Docker-Content-Digest"] = []string{string(d)}
-	res.created("/v2/" + res.name(r) + "/blobs/" + string(d))
+	res.created("/v2/" + res.push.name + "/blobs/" + string(d))
 }
