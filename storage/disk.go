@@ -33,6 +33,15 @@ func (k *disk) create(name string) (f *os.File, err error) {
 	return f, err
 }
 
+// openToWrite opens a file that is there.
+func (k *disk) openToWrite(name string) (f *os.File, err error) {
+	err = k.call("open", name, func() (err error) {
+		f, err = os.OpenFile(name, os.O_RDWR, 0)
+		return err
+	})
+	return f, err
+}
+
 // write is on the path of every byte, so it goes round the closure. Between a write's halves a
 // test can see what a torn one leaves.
 func (k *disk) write(f *os.File, p []byte) (n int, err error) {

@@ -18,12 +18,14 @@ import (
 //
 // The first error of a Write or Commit is final: a draft that the disk has once refused is
 // never tried again, because after a failed sync the kernel calls the lost pages clean. What
-// was written before stays readable until Close.
+// was written before stays readable until Close. Only an upload, see [Store.NewUpload], takes
+// less for final: nobody would send the same again so soon.
 type Draft struct {
-	store *Store
-	file  *os.File
-	alg   digest.Algorithm
-	hash  hash.Hash
+	store  *Store
+	file   *os.File
+	alg    digest.Algorithm
+	hash   hash.Hash
+	upload string // the id of one that outlives the process; "" for a plain draft
 
 	written  atomic.Int64
 	reserved int64 // promised to this draft and not yet written
@@ -84,7 +86,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 			err = d.reserve(more) // close to the floor less than a step may still fit
 		}
 		if err != nil {
-			return 0, d.fail("write", err)
+			return 0, d.refuse("write", err)
 		}
 	}
 	n, err := d.store.disk.write(d.file, p)
@@ -98,7 +100,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	d.hash.Write(p[:n])
 	d.verified = ""
 	if err != nil {
-		return n, d.fail("write", err)
+		return n, d.refuse("write", err)
 	}
 	return n, nil
 }
@@ -146,7 +148,7 @@ func (d *Draft) Verify(want digest.Digest, size int64) error {
 		if h, err = newHash(want.Algorithm()); err != nil {
 			return err
 		}
-		if _, err := io.Copy(h, io.NewSectionReader(d, 0, d.Len())); err != nil {
+		if _, err := io.CopyBuffer(h, io.NewSectionReader(d, 0, d.Len()), make([]byte, hashing)); err != nil {
 			return d.fail("verify", err)
 		}
 	}
@@ -183,10 +185,19 @@ func (d *Draft) Commit(ctx context.Context) error {
 		return d.fail("commit", err)
 	}
 	if err := d.store.tree.place(ctx, d.file.Name(), name); err != nil {
+		if d.unmoved() {
+			// All of it is on disk, and no sync has failed: those of the directories come after
+			// the move. With a driver it may be the bucket that is away for a while.
+			return fmt.Errorf("draft: commit: %w", err)
+		}
 		return d.fail("commit", err)
 	}
 	d.committed = true
 	d.letGo()
+	if d.upload != "" {
+		// Nobody but who removes uploads that are left over sees what stays if this fails.
+		d.store.drafts.removeUpload(d.upload)
+	}
 	return nil
 }
 
@@ -202,7 +213,17 @@ func (d *Draft) Close() error {
 		d.err = os.ErrClosed
 	}
 	// After a Commit the name is not there any more, or, with a driver, of no more use.
-	return errors.Join(d.store.disk.remove(d.file.Name()), d.file.Close())
+	return errors.Join(d.remove(), d.file.Close())
+}
+
+func (d *Draft) remove() error {
+	switch {
+	case d.upload == "":
+		return d.store.disk.remove(d.file.Name())
+	case d.committed:
+		return nil // Commit has, and the id may be somebody else's
+	}
+	return d.store.drafts.removeUpload(d.upload)
 }
 
 // letGo gives back what was reserved and will not be written.
@@ -211,8 +232,22 @@ func (d *Draft) letGo() {
 	d.reserved = 0
 }
 
+// refuse is fail, but for an upload that there is no room for: what was written before is as
+// good as it was, and there may be room later.
+func (d *Draft) refuse(doing string, err error) error {
+	if err := full(err); d.upload != "" && errors.Is(err, ErrFull) {
+		return fmt.Errorf("draft: %s: %w", doing, err)
+	}
+	return d.fail(doing, err)
+}
+
 func (d *Draft) fail(doing string, err error) error {
 	d.letGo()
 	d.err = fmt.Errorf("draft: %s: %w", doing, full(err))
+	if d.upload != "" && !d.committed {
+		// At once, because a process that ends before Close would leave it to the next one,
+		// which could not know what the disk has lost.
+		d.store.drafts.removeUpload(d.upload)
+	}
 	return d.err
 }
