@@ -1,9 +1,13 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -128,6 +132,70 @@ func fill(s *Store, content []byte) (*Draft, error) {
 		}
 	}
 	return d, nil
+}
+
+// BenchmarkPush is what storage does for a small image that is pushed: a config and a layer of
+// 4 KiB that come in as uploads, and a manifest with a tag. Each is another; every eighth begins
+// a repository.
+func BenchmarkPush(b *testing.B) {
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprintf("%d clients", clients), func(b *testing.B) {
+			s := openStore(b, b.TempDir())
+			var next atomic.Uint64
+			var all sync.WaitGroup
+			for range clients {
+				all.Go(func() {
+					for n := next.Add(1); n <= uint64(b.N); n = next.Add(1) {
+						if err := pushImage(s, n); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "images/s")
+			syncs := 0
+			s.disk.seam = func(op, _ string, do func() error) error {
+				if strings.HasPrefix(op, "sync") {
+					syncs++
+				}
+				return do()
+			}
+			for n := range uint64(8) {
+				if err := pushImage(s, uint64(b.N)+1+n); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(syncs)/8, "syncs/image")
+		})
+	}
+}
+
+func pushImage(s *Store, n uint64) error {
+	repo := fmt.Sprintf("production/app%d", n/8)
+	for part := range uint64(2) {
+		if err := pushBlob(s, repo, fmt.Sprintf("%d-%d", n, part), some(n<<2|part, 4<<10)); err != nil {
+			return err
+		}
+	}
+	manifest := some(n<<2|2, 500)
+	return s.PutManifest(context.Background(), repo, sum(digest.SHA256, manifest), manifest, fmt.Sprintf("v%d", n))
+}
+
+func pushBlob(s *Store, repo, id string, content []byte) error {
+	d, err := s.NewUpload(id, []byte(repo), digest.SHA256)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if _, err := d.Write(content); err != nil {
+		return err
+	}
+	if err := d.Verify(sum(digest.SHA256, content), -1); err != nil {
+		return err
+	}
+	return d.Commit(context.Background(), repo)
 }
 
 func BenchmarkLinks(b *testing.B) {

@@ -71,6 +71,27 @@ func (s *Store) Read(ctx context.Context, d digest.Digest, limit int64) ([]byte,
 // is no room. When it returns nil the content survives a power cut, and whatever was stored
 // under d before is replaced.
 func (s *Store) Put(ctx context.Context, d digest.Digest, b []byte) error {
+	return s.putWith(ctx, d, b)
+}
+
+// PutManifest is Put, LinkManifest and Tag for each tag, in this order, and takes hardly longer
+// than one of them. After an error some of it may be done.
+func (s *Store) PutManifest(ctx context.Context, repo string, d digest.Digest, b []byte, tags ...string) error {
+	if err := check(repo, d); err != nil {
+		return err
+	}
+	links := []*item{linkItem(linkDir(revisionsDir(repo), d), d)}
+	for _, tag := range tags {
+		if err := checkTag(tag); err != nil {
+			return err
+		}
+		links = append(links, tagItems(repo, tag, d)...)
+	}
+	return s.putWith(ctx, d, b, links...)
+}
+
+// putWith stores small content and then the links to it.
+func (s *Store) putWith(ctx context.Context, d digest.Digest, b []byte, links ...*item) error {
 	name, err := blobPath(d)
 	if err != nil {
 		return err
@@ -82,7 +103,7 @@ func (s *Store) Put(ctx context.Context, d digest.Digest, b []byte) error {
 		return fmt.Errorf("put %s: %w", d, err)
 	}
 	defer s.space.release(int64(len(b)))
-	if err := s.tree.put(ctx, name, b); err != nil {
+	if err := s.tree.put(ctx, append([]*item{{name: name, b: b}}, links...)...); err != nil {
 		return fmt.Errorf("put %s: %w", d, err)
 	}
 	return nil

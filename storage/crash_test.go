@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -67,6 +68,9 @@ func runChild(text string) {
 	s.disk.seam = j.seam()
 	say("ready\n")
 	if j.Stop == 0 {
+		if err := resumeAll(s, say); err != nil {
+			say(fmt.Sprintf("error\t%v\n", err))
+		}
 		writeAtRandom(s, j.Seed, say)
 	}
 	if failed, err := script(s, say, false); err != nil || failed != nil {
@@ -154,11 +158,14 @@ type writer struct {
 	repo string
 	seed uint64
 	mine []digest.Digest
+	open []string // ids of uploads that are suspended
 }
 
 func (w *writer) step() error {
 	ctx := context.Background()
-	switch n := w.rng.IntN(20); {
+	switch n := w.rng.IntN(24); {
+	case n >= 20:
+		return w.upload()
 	case n < 8:
 		return w.commit()
 	case n < 10:
@@ -175,7 +182,13 @@ func (w *writer) step() error {
 	}
 	d := w.mine[w.rng.IntN(len(w.mine))]
 	tag := fmt.Sprintf("t%d", w.rng.IntN(3))
-	switch n := w.rng.IntN(9); n {
+	switch n := w.rng.IntN(11); n {
+	case 9: // of what may have moved
+		other := w.mine[w.rng.IntN(len(w.mine))]
+		w.say("try\ttag " + w.repo + " " + tag + "\t\n")
+		return w.s.UntagFrom(ctx, w.repo, tag, other)
+	case 10:
+		return w.manifest(tag)
 	case 0:
 		w.mine = slices.DeleteFunc(w.mine, func(x digest.Digest) bool { return x == d })
 		w.say("try\tcontent " + d.String() + "\t\n")
@@ -194,6 +207,111 @@ func (w *writer) step() error {
 	default:
 		return w.say.attempt("tag "+w.repo+" "+tag, d.String(), func() error { return w.s.Tag(ctx, w.repo, tag, d) })
 	}
+}
+
+// manifest puts small content with a link and a tag.
+func (w *writer) manifest(tag string) error {
+	b := w.content(0)
+	d := sum(digest.SHA256, b)
+	w.mine = append(w.mine, d)
+	of := map[string]string{"content " + d.String(): "whole", "manifest " + w.repo + " " + d.String(): d.String(), "tag " + w.repo + " " + tag: d.String()}
+	return w.say.attemptAll(of, func() error { return w.s.PutManifest(context.Background(), w.repo, d, b, tag) })
+}
+
+// upload begins one, goes on with one, ends one or gives one up.
+func (w *writer) upload() error {
+	if len(w.open) < 3 {
+		n := 1000 + w.rng.IntN(3<<w.rng.IntN(21))
+		id := fmt.Sprintf("u%d-%d", w.rng.Uint32(), n)
+		w.open = append(w.open, id)
+		return grow(w.s, id, w.rng.IntN(n), true, w.say)
+	}
+	i := w.rng.IntN(len(w.open))
+	id := w.open[i]
+	switch n := w.rng.IntN(8); {
+	case n < 4:
+		return grow(w.s, id, w.rng.IntN(len(uploaded(id))), false, w.say)
+	case n < 5:
+		w.open = slices.Delete(w.open, i, i+1)
+		w.say("try\tupload " + id + "\t\n")
+		return w.s.RemoveUpload(id)
+	}
+	w.open = slices.Delete(w.open, i, i+1)
+	d := sum(digest.SHA256, uploaded(id))
+	w.mine = append(w.mine, d)
+	return w.say.attempt("content "+d.String(), "whole", func() error {
+		if err := grow(w.s, id, len(uploaded(id)), false, w.say); err != nil {
+			return err
+		}
+		w.say("try\tupload " + id + "\t\n")
+		return finish(w.s, id, d)
+	})
+}
+
+// uploaded is what the upload of an id is of, which so need be told to nobody.
+func uploaded(id string) []byte {
+	var seed uint64
+	var n int
+	if _, err := fmt.Sscanf(id, "u%d-%d", &seed, &n); err != nil {
+		panic(id)
+	}
+	return some(seed, n)
+}
+
+// grow has an upload be n bytes long, if it is shorter.
+func grow(s *Store, id string, n int, anew bool, say journal) error {
+	return say.attempt("upload "+id, strconv.Itoa(n), func() error {
+		if anew {
+			return begin(s, id, []byte(id), uploaded(id)[:n])
+		}
+		d, note, err := s.OpenUpload(context.Background(), id, digest.SHA256)
+		if err != nil {
+			return err
+		}
+		if string(note) != id {
+			return fmt.Errorf("upload %s has the note %q", id, note)
+		}
+		if at := d.Len(); at < int64(n) {
+			if _, err := d.Write(uploaded(id)[at:n]); err != nil {
+				return errors.Join(err, d.Close())
+			}
+		}
+		return d.Suspend()
+	})
+}
+
+// resumeAll ends what uploads an earlier writer has left: those that are as far as they are what
+// was written are complete in the end, and the others go.
+func resumeAll(s *Store, say journal) error {
+	var all []string
+	if err := s.Uploads(context.Background(), func(id string, _ int64, _ time.Time) error { all = append(all, id); return nil }); err != nil {
+		return err
+	}
+	for _, id := range all {
+		b := uploaded(id)
+		d, _, err := s.OpenUpload(context.Background(), id, digest.SHA256)
+		if errors.Is(err, ErrNotFound) || err == nil && d.Verify(sum(digest.SHA256, b[:d.Len()]), -1) != nil {
+			say("try\tupload " + id + "\t\n")
+			if err := s.RemoveUpload(id); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		want := sum(digest.SHA256, b)
+		err = say.attempt("content "+want.String(), "whole", func() error {
+			say("try\tupload " + id + "\t\n")
+			_, err := d.Write(b[d.Len():])
+			return errors.Join(err, d.Verify(want, -1), d.Commit(context.Background()), d.Close())
+		})
+		if err != nil {
+			return err
+		}
+		say("resumed\n")
+	}
+	return nil
 }
 
 func (w *writer) content(seed uint64) []byte {
@@ -302,7 +420,7 @@ func rounds(t testing.TB, env string, n int) int {
 func TestKill(t *testing.T) {
 	const perDirectory = 10
 	kills := rounds(t, "ROADSTEAD_KILLS", 60)
-	promises, leftovers := 0, 0
+	promises, leftovers, acknowledged, resumed := 0, 0, 0, 0
 	for done := 0; done < kills; {
 		root := fastDir(t)
 		l := ledger{}
@@ -315,7 +433,9 @@ func TestKill(t *testing.T) {
 				t.Fatalf("the writer says %s", text[i:])
 			}
 			l.read(text)
-			left, err := filepath.Glob(filepath.Join(root, "drafts", "*"))
+			acknowledged += strings.Count(text, "done\t")
+			resumed += strings.Count(text, "resumed\n")
+			left, err := filepath.Glob(filepath.Join(root, "drafts", "draft-*"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -331,6 +451,7 @@ func TestKill(t *testing.T) {
 		if err := s.Sweep(t.Context()); err != nil {
 			t.Error(err)
 		}
+		expire(t, s)
 		emptyDrafts(t, s)
 		if n := len(contents(t, s)); n != len(have.content) {
 			t.Errorf("the store walks %d contents of %d", n, len(have.content))
@@ -340,7 +461,10 @@ func TestKill(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	t.Logf("%d kills, %d promises kept, %d drafts left to sweep", kills, promises, leftovers)
+	t.Logf("%d kills, %d acknowledged, %d promises kept, %d uploads gone on with, %d drafts left to sweep", kills, acknowledged, promises, resumed, leftovers)
+	if resumed == 0 && kills >= 10 {
+		t.Error("no kill has left an upload to go on with")
+	}
 	if promises < kills {
 		t.Errorf("%d promises in %d kills prove nothing", promises, kills)
 	}
@@ -368,6 +492,7 @@ func TestKillAtEveryCall(t *testing.T) {
 		if err := s.Sweep(t.Context()); err != nil {
 			t.Error(err)
 		}
+		expire(t, s)
 		emptyDrafts(t, s)
 		if _, _, err := runScript(s, false, &counter{}); err != nil {
 			t.Fatalf("call %d: afterwards: %v", n, err)

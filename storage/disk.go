@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,6 +86,22 @@ func (k *disk) syncDir(f *os.File) error {
 		return nil
 	}
 	return err
+}
+
+// together makes calls that wait for the disk at the same time, and all of them whatever becomes
+// of the others. Tests see them one after the other, in order.
+func (k *disk) together(calls []func() error) error {
+	errs := make([]error, len(calls))
+	var all sync.WaitGroup
+	for i, do := range calls {
+		if k.seam != nil || i == len(calls)-1 {
+			errs[i] = do()
+			continue
+		}
+		all.Go(func() { errs[i] = do() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 func (k *disk) remove(name string) error {

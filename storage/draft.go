@@ -26,6 +26,7 @@ type Draft struct {
 	alg    digest.Algorithm
 	hash   hash.Hash
 	upload string // the id of one that outlives the process; "" for a plain draft
+	note   []byte // of an upload, until it is written; then nil
 
 	written  atomic.Int64
 	reserved int64 // promised to this draft and not yet written
@@ -99,6 +100,9 @@ func (d *Draft) Write(p []byte) (int, error) {
 	}
 	d.hash.Write(p[:n])
 	d.verified = ""
+	if at >= worth && at-int64(n) < worth {
+		d.noted() // or by Suspend, which tells if it fails again
+	}
 	if err != nil {
 		return n, d.refuse("write", err)
 	}
@@ -159,10 +163,11 @@ func (d *Draft) Verify(want digest.Digest, size int64) error {
 	return nil
 }
 
-// Commit makes the content visible under the digest that it was verified to be. When it returns
-// nil the content survives a power cut, and whatever was stored under the digest before is
-// replaced, so that damage heals. A second Commit does nothing.
-func (d *Draft) Commit(ctx context.Context) error {
+// Commit makes the content visible under the digest that it was verified to be, and a blob of
+// each of repos as LinkBlob does, which then takes hardly longer. When it returns nil the content
+// survives a power cut, and whatever was stored under the digest before is replaced, so that
+// damage heals. A second Commit does nothing.
+func (d *Draft) Commit(ctx context.Context, repos ...string) error {
 	if d.err != nil {
 		return d.err
 	}
@@ -179,15 +184,18 @@ func (d *Draft) Commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// For a driver too, which only reads the file: a write that the disk has refused later on
-	// would be read back as something else.
-	if err := d.store.disk.sync(d.file); err != nil {
-		return d.fail("commit", err)
+	content := &item{name: name, src: d.file}
+	items := []*item{content}
+	for _, repo := range repos {
+		if err := checkRepo(repo); err != nil {
+			return err
+		}
+		items = append(items, linkItem(linkDir(layersDir(repo), d.verified), d.verified))
 	}
-	if err := d.store.tree.place(ctx, d.file.Name(), name); err != nil {
-		if d.unmoved() {
-			// All of it is on disk, and no sync has failed: those of the directories come after
-			// the move. With a driver it may be the bucket that is away for a while.
+	if err := d.store.tree.put(ctx, items...); err != nil {
+		if content.synced && d.unmoved() {
+			// All of it is on disk and where it was, so it can be tried again. With a driver it
+			// may be the bucket that is away for a while.
 			return fmt.Errorf("draft: commit: %w", err)
 		}
 		return d.fail("commit", err)

@@ -1,12 +1,15 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,11 +23,12 @@ type layout struct {
 	content map[digest.Digest]bool
 	links   map[string]string // path below repositories → content of the link file
 	drafts  []string
-	wrong   []string // content or links that are visible and not whole
+	uploads map[string][]byte // with a note
+	wrong   []string          // content or links that are visible and not whole
 }
 
 func look(root string) (layout, error) {
-	l := layout{content: map[digest.Digest]bool{}, links: map[string]string{}}
+	l := layout{content: map[digest.Digest]bool{}, links: map[string]string{}, uploads: map[string][]byte{}}
 	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
 		if name == root && errors.Is(err, fs.ErrNotExist) {
 			return nil // the directory itself may be what a power cut has taken
@@ -44,7 +48,7 @@ func look(root string) (layout, error) {
 }
 
 func lookBehind(d storagedriver.StorageDriver) (layout, error) {
-	l := layout{content: map[digest.Digest]bool{}, links: map[string]string{}}
+	l := layout{content: map[digest.Digest]bool{}, links: map[string]string{}, uploads: map[string][]byte{}}
 	err := d.Walk(context.Background(), "/", func(info storagedriver.FileInfo) error {
 		if info.IsDir() {
 			return nil
@@ -66,7 +70,9 @@ func (l *layout) add(name string, b []byte) {
 	if rest, ok := strings.CutPrefix(name, "docker/registry/v2/repositories/"); ok {
 		l.addLink(rest, b)
 	}
-	if strings.HasPrefix(name, "drafts/") {
+	if id, ok := strings.CutPrefix(name, "drafts/uploads/"); ok && !strings.HasSuffix(id, ".note") {
+		l.uploads[id] = b
+	} else if strings.HasPrefix(name, "drafts/") && !ok {
 		l.drafts = append(l.drafts, name)
 	}
 }
@@ -151,6 +157,12 @@ func (l ledger) broken(have layout) (broken []string, promises int) {
 		if len(allowed) == 1 {
 			promises++
 		}
+		if id, ok := strings.CutPrefix(key, "upload "); ok {
+			if err := have.uploadBroken(id, allowed); err != nil {
+				broken = append(broken, err.Error())
+			}
+			continue
+		}
 		kept := false
 		got := have.value(key)
 		for _, v := range allowed {
@@ -163,6 +175,24 @@ func (l ledger) broken(have layout) (broken []string, promises int) {
 	return broken, promises
 }
 
+// uploadBroken says what is wrong with an upload that was promised to be as long as the least of
+// these, unless it may be gone.
+func (l *layout) uploadBroken(id string, allowed []string) error {
+	least := math.MaxInt
+	for _, a := range allowed {
+		n, err := strconv.Atoi(a)
+		if err != nil {
+			return nil // gone
+		}
+		least = min(least, n)
+	}
+	b, ok := l.uploads[id]
+	if !ok || len(b) < least || !bytes.Equal(b[:least], uploaded(id)[:least]) {
+		return fmt.Errorf("upload %s is %d bytes (there: %t), promised %q of it", id, len(b), ok, allowed)
+	}
+	return nil
+}
+
 // journal writes the ledger's lines; each line is one write, so that a reader at the other end
 // of a pipe has all that was promised before the writer died.
 type journal func(line string)
@@ -172,6 +202,20 @@ func (j journal) attempt(key, value string, do func() error) error {
 	err := do()
 	if err == nil {
 		j("done\t" + key + "\t" + value + "\n")
+	}
+	return err
+}
+
+// attemptAll is attempt for what does several things at once.
+func (j journal) attemptAll(of map[string]string, do func() error) error {
+	for key, value := range of {
+		j("try\t" + key + "\t" + value + "\n")
+	}
+	err := do()
+	for key, value := range of {
+		if err == nil {
+			j("done\t" + key + "\t" + value + "\n")
+		}
 	}
 	return err
 }

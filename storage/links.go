@@ -27,7 +27,7 @@ func (s *Store) link(ctx context.Context, repo string, d digest.Digest, dir func
 	if err := check(repo, d); err != nil {
 		return err
 	}
-	if err := s.putLink(ctx, linkDir(dir(repo), d), d); err != nil {
+	if err := s.tree.put(ctx, linkItem(linkDir(dir(repo), d), d)); err != nil {
 		return fmt.Errorf("link %s in %s: %w", d, repo, err)
 	}
 	return nil
@@ -39,45 +39,52 @@ func (s *Store) Tag(ctx context.Context, repo, tag string, d digest.Digest) erro
 	if err := errors.Join(check(repo, d), checkTag(tag)); err != nil {
 		return err
 	}
-	dir := tagsDir(repo) + "/" + tag
-	// The history first: a tag that is nowhere in its own history surprises the stock
-	// registry's garbage collector, a history ahead of its tag does not.
-	if err := s.putLink(ctx, linkDir(dir+"/index", d), d); err != nil {
-		return fmt.Errorf("tag %s:%s: %w", repo, tag, err)
-	}
-	if err := s.putLink(ctx, dir+"/current", d); err != nil {
+	if err := s.tree.put(ctx, tagItems(repo, tag, d)...); err != nil {
 		return fmt.Errorf("tag %s:%s: %w", repo, tag, err)
 	}
 	return nil
+}
+
+// tagItems has the history first: a tag that is nowhere in its own history surprises the stock
+// registry's garbage collector, a history ahead of its tag does not.
+func tagItems(repo, tag string, d digest.Digest) []*item {
+	dir := tagsDir(repo) + "/" + tag
+	return []*item{linkItem(linkDir(dir+"/index", d), d), linkItem(dir+"/current", d)}
+}
+
+func linkItem(dir string, d digest.Digest) *item {
+	return &item{name: dir + "/link", b: []byte(d), link: true}
 }
 
 // Untag removes a tag and its history. That it is missing is fine.
 func (s *Store) Untag(ctx context.Context, repo, tag string) error {
+	return s.untag(ctx, repo, tag, func() (bool, error) { return false, nil })
+}
+
+// UntagFrom is Untag for a tag that points to d, and does nothing to one that has been moved. In
+// a directory the two are one step; behind a driver a tag that is moved at that moment is lost.
+// A tag whose link is damaged points to nothing else.
+func (s *Store) UntagFrom(ctx context.Context, repo, tag string, d digest.Digest) error {
+	if err := check(repo, d); err != nil {
+		return err
+	}
+	return s.untag(ctx, repo, tag, func() (bool, error) {
+		now, err := s.readLink(ctx, tagsDir(repo)+"/"+tag+"/current/link")
+		if errors.Is(err, errNoLink) {
+			return false, nil
+		}
+		return now != d, err
+	})
+}
+
+func (s *Store) untag(ctx context.Context, repo, tag string, keep func() (bool, error)) error {
 	if err := errors.Join(checkRepo(repo), checkTag(tag)); err != nil {
 		return err
 	}
-	dir := tagsDir(repo) + "/" + tag
-	// The link goes first, so that a removal cut short leaves no tag that still answers.
-	err := s.tree.remove(ctx, dir+"/current", false)
-	if err == nil {
-		err = s.tree.remove(ctx, dir, true)
-	}
-	if err != nil {
+	if err := s.tree.untag(ctx, tagsDir(repo)+"/"+tag, keep); err != nil {
 		return fmt.Errorf("untag %s:%s: %w", repo, tag, err)
 	}
 	return nil
-}
-
-// UntagFrom is Untag for a tag that points to d, and does nothing to one that has been moved.
-func (s *Store) UntagFrom(ctx context.Context, repo, tag string, d digest.Digest) error {
-	if err := errors.Join(check(repo, d), checkTag(tag)); err != nil {
-		return err
-	}
-	now, err := s.readLink(ctx, tagsDir(repo)+"/"+tag+"/current/link")
-	if err == nil && now != d {
-		return nil
-	}
-	return s.Untag(ctx, repo, tag)
 }
 
 // Unlink takes a digest out of a repository, as a blob and as a manifest. That it is not in it
@@ -92,10 +99,6 @@ func (s *Store) Unlink(ctx context.Context, repo string, d digest.Digest) error 
 		}
 	}
 	return nil
-}
-
-func (s *Store) putLink(ctx context.Context, dir string, d digest.Digest) error {
-	return s.tree.put(ctx, dir+"/link", []byte(d))
 }
 
 func check(repo string, d digest.Digest) error {

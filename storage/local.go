@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,9 +28,11 @@ type local struct {
 	// or tag. Each is held shared by those who make the directory and rename something into it,
 	// and alone by those who remove it or look whether what they saw is still there. Doing that
 	// under a lock is against the rule; the alternative is to try again, which loses under load.
-	// No sync is among it.
+	// No sync is among it. Of several the one of the lower index is first.
 	entries [64]sync.RWMutex
 	seed    maphash.Seed
+
+	distrust atomic.Bool // a sync has failed
 
 	mu sync.Mutex
 	// settled has directories whose own entry is known to be on disk, so that not every commit
@@ -95,31 +98,30 @@ func missing(err error) error {
 	return err
 }
 
-func (l *local) put(ctx context.Context, name string, b []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	f, err := l.drafts.create()
-	if err != nil {
-		return full(err)
-	}
-	defer l.disk.remove(f.Name()) // not there any more when all went well
-	defer f.Close()
-	if _, err := l.disk.write(f, b); err != nil {
-		return full(err)
-	}
-	if err := l.disk.sync(f); err != nil {
-		return full(err)
-	}
-	return l.place(ctx, f.Name(), name)
+func (l *local) remove(_ context.Context, dir string, lasting bool) error {
+	return l.takeAway(dir, lasting, func() error { return l.root.RemoveAll(dir) })
 }
 
-func (l *local) remove(_ context.Context, dir string, lasting bool) error {
+func (l *local) untag(_ context.Context, dir string, keep func() (bool, error)) error {
+	return l.takeAway(dir, true, func() error {
+		if kept, err := keep(); kept || err != nil {
+			return err
+		}
+		// The link goes first, so that a removal cut short leaves no tag that still answers.
+		if err := l.root.RemoveAll(dir + "/current"); err != nil {
+			return err
+		}
+		return l.root.RemoveAll(dir)
+	})
+}
+
+// takeAway has remove remove a directory while nothing comes into it.
+func (l *local) takeAway(dir string, lasting bool, remove func() error) error {
 	err := l.disk.call("remove", dir, func() error {
 		entry := l.entry(dir)
 		entry.Lock()
 		defer entry.Unlock()
-		return l.root.RemoveAll(dir)
+		return remove()
 	})
 	if err != nil || !lasting {
 		return full(err) // some file systems need room to forget
@@ -135,8 +137,10 @@ func (l *local) remove(_ context.Context, dir string, lasting bool) error {
 	return full(l.disk.syncDir(parent))
 }
 
-func (l *local) entry(dir string) *sync.RWMutex {
-	return &l.entries[maphash.String(l.seed, entryOf(dir))%uint64(len(l.entries))]
+func (l *local) entry(dir string) *sync.RWMutex { return &l.entries[l.entryIndex(dir)] }
+
+func (l *local) entryIndex(dir string) int {
+	return int(maphash.String(l.seed, entryOf(dir)) % uint64(len(l.entries)))
 }
 
 // unreadable is list's own trouble with a directory, as opposed to its caller's.

@@ -7,23 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"sync"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
-
-// place is the second half of a commit; the first is the sync of src. Then: make the directory,
-// rename, sync the directory, sync every directory above that has got a new entry. Until the
-// last of these a power cut may take the name away again, so nothing is acknowledged before;
-// at no time does the name stand for anything but whole content.
-func (l *local) place(ctx context.Context, src, name string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return l.enter(name, l.entry(path.Dir(name)).RLocker(), func(dir *os.File, base string) error {
-		return unix.Renameat(unix.AT_FDCWD, src, int(dir.Fd()), base)
-	})
-}
 
 func (l *local) move(ctx context.Context, from, to string, seen Content) (moved bool, err error) {
 	if err := ctx.Err(); err != nil {
@@ -34,23 +21,34 @@ func (l *local) move(ctx context.Context, from, to string, seen Content) (moved 
 		return false, missing(err)
 	}
 	defer source.Close()
-	// Interleaving without the lock: a scrub reads damaged content; a commit renames whole
-	// content over it; the scrub moves the whole content away.
-	err = l.enter(to, l.entry(path.Dir(from)), func(dir *os.File, base string) error {
-		if seen.ReadSeekCloser != nil && !l.still(seen, source, path.Base(from)) {
-			moved = false
-			return nil
-		}
-		moved = true
-		return unix.Renameat(int(source.Fd()), path.Base(from), int(dir.Fd()), base)
-	})
-	if err != nil || !moved {
-		return false, missing(err)
+	var n news
+	defer n.close()
+	if moved, err = l.moveOnce(source, from, to, seen, &n); err != nil {
+		return false, full(missing(err))
+	}
+	if err := l.settle(&n); err != nil || !moved {
+		return false, full(err)
 	}
 	if err := l.disk.syncDir(source); err != nil {
 		return false, full(err)
 	}
 	return true, nil
+}
+
+// moveOnce looks and moves in one step. Interleaving without the lock: a scrub reads damaged
+// content; a commit renames whole content over it; the scrub moves the whole content away.
+func (l *local) moveOnce(source *os.File, from, to string, seen Content, n *news) (moved bool, err error) {
+	entry := l.entry(path.Dir(from))
+	entry.Lock()
+	defer entry.Unlock()
+	err = l.enter(to, n, func(dir *os.File, base string) error {
+		moved = seen.ReadSeekCloser == nil || l.still(seen, source, path.Base(from))
+		if !moved {
+			return nil
+		}
+		return unix.Renameat(int(source.Fd()), path.Base(from), int(dir.Fd()), base)
+	})
+	return moved, err
 }
 
 func (l *local) still(seen Content, dir *os.File, base string) bool {
@@ -65,14 +63,14 @@ func (l *local) still(seen Content, dir *os.File, base string) bool {
 	return was.Dev == is.Dev && was.Ino == is.Ino
 }
 
-// enter makes the directory of name and has rename put something there, holding lock, and then
-// syncs what changed.
-func (l *local) enter(name string, lock sync.Locker, rename func(dir *os.File, base string) error) error {
+// enter makes the directory of a name and has rename put something there, which is news. The
+// caller holds the lock of what is renamed.
+func (l *local) enter(name string, n *news, rename func(dir *os.File, base string) error) error {
 	// Nobody in this process takes the directory away in between, but an operator may.
 	for try := 1; ; try++ {
-		err := l.enterOnce(name, lock, rename)
+		err := l.enterOnce(name, n, rename)
 		if try == 3 || !errors.Is(err, fs.ErrNotExist) {
-			return full(err)
+			return err
 		}
 		l.mu.Lock()
 		clear(l.settled)
@@ -80,33 +78,27 @@ func (l *local) enter(name string, lock sync.Locker, rename func(dir *os.File, b
 	}
 }
 
-func (l *local) enterOnce(name string, lock sync.Locker, rename func(dir *os.File, base string) error) error {
-	dir, unsettled, err := l.renameInto(name, lock, rename)
+func (l *local) enterOnce(name string, n *news, rename func(dir *os.File, base string) error) error {
+	unsettled, err := l.makeDirs(path.Dir(name))
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	if err := l.disk.syncDir(dir); err != nil {
+	dir, err := l.openDir(path.Dir(name))
+	if err != nil {
 		return err
-	}
-	return l.settle(unsettled)
-}
-
-func (l *local) renameInto(name string, lock sync.Locker, rename func(dir *os.File, base string) error) (dir *os.File, unsettled []string, err error) {
-	lock.Lock()
-	defer lock.Unlock()
-	if unsettled, err = l.makeDirs(path.Dir(name)); err != nil {
-		return nil, nil, err
-	}
-	if dir, err = l.openDir(path.Dir(name)); err != nil {
-		return nil, nil, err
 	}
 	err = l.disk.call("rename", name, func() error { return rename(dir, path.Base(name)) })
 	if err != nil {
 		dir.Close()
-		return nil, nil, fmt.Errorf("rename to %s: %w", name, err)
+		return fmt.Errorf("rename to %s: %w", name, err)
 	}
-	return dir, unsettled, nil
+	n.dirs, n.names = append(n.dirs, dir), append(n.names, path.Dir(name))
+	for _, part := range unsettled {
+		if !slices.Contains(n.above, part) {
+			n.above = append(n.above, part)
+		}
+	}
+	return nil
 }
 
 // makeDirs makes dir and what is missing above, and returns those of which it is not known
@@ -131,32 +123,4 @@ func (l *local) makeDirs(dir string) (unsettled []string, err error) {
 		unsettled = append(unsettled, part)
 	}
 	return unsettled, nil
-}
-
-// settle brings the entries of directories to the disk, by syncing the directory each is in.
-func (l *local) settle(dirs []string) error {
-	for _, dir := range dirs {
-		parent, err := l.openDir(path.Dir(dir))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed again since
-		}
-		if err != nil {
-			return err
-		}
-		err = l.disk.syncDir(parent)
-		parent.Close()
-		if err != nil {
-			return err
-		}
-		if !lasting(dir) {
-			continue
-		}
-		l.mu.Lock()
-		if len(l.settled) >= mostSettled {
-			clear(l.settled)
-		}
-		l.settled[dir] = true
-		l.mu.Unlock()
-	}
-	return nil
 }

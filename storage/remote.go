@@ -16,6 +16,7 @@ import (
 // remote is a tree behind a storage driver. How lasting its writes are is the driver's word.
 type remote struct {
 	driver storagedriver.StorageDriver
+	disk   *disk
 	drafts *drafts // whose names are unique among processes
 }
 
@@ -53,8 +54,30 @@ func (r *remote) info(ctx context.Context, name string) (storagedriver.FileInfo,
 	return info, nil
 }
 
-func (r *remote) put(ctx context.Context, name string, b []byte) error {
-	return full(driverError(r.driver.PutContent(ctx, "/"+name, b)))
+// put syncs a local file although the driver only reads it: a write that the disk has refused
+// later on would be read back as something else.
+func (r *remote) put(ctx context.Context, items ...*item) error {
+	for _, it := range items {
+		if it.src == nil {
+			continue
+		}
+		if err := r.disk.sync(it.src); err != nil {
+			return full(err)
+		}
+		it.synced = true
+	}
+	for _, it := range items {
+		var err error
+		if it.src != nil {
+			err = r.place(ctx, it.src.Name(), it.name)
+		} else {
+			err = full(driverError(r.driver.PutContent(ctx, "/"+it.name, it.b)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // place uploads. A driver that can put a local file under its final name in one step says so
@@ -124,6 +147,19 @@ func (r *remote) remove(ctx context.Context, dir string, _ bool) error {
 		return nil
 	}
 	return err
+}
+
+// untag cannot be one step with being asked to keep a tag: one that is moved between the two is
+// removed.
+func (r *remote) untag(ctx context.Context, dir string, keep func() (bool, error)) error {
+	if kept, err := keep(); kept || err != nil {
+		return err
+	}
+	// The link goes first, so that a removal cut short leaves no tag that still answers.
+	if err := r.remove(ctx, dir+"/current", true); err != nil {
+		return err
+	}
+	return r.remove(ctx, dir, true)
 }
 
 func (r *remote) list(ctx context.Context, dir string, fn func(name string) error) error {

@@ -187,10 +187,13 @@ func (r *reading) each(ctx context.Context, dir string, fn func(name string) err
 	return nil
 }
 
+// errNoLink says that a link is missing or is none, as opposed to one that cannot be read.
+var errNoLink = errors.New("no link")
+
 func (s *Store) readLink(ctx context.Context, name string) (digest.Digest, error) {
 	c, err := s.tree.open(ctx, name)
-	if errors.Is(err, ErrNotFound) {
-		return "", errors.New("it has no link")
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return "", fmt.Errorf("it has %w", errNoLink)
 	}
 	if err != nil {
 		return "", err
@@ -198,11 +201,15 @@ func (s *Store) readLink(ctx context.Context, name string) (digest.Digest, error
 	defer c.Close()
 	// A link is at most 135 bytes. What is longer is none, and need not be read to know that.
 	if c.Size > 256 {
-		return "", fmt.Errorf("its link is %d bytes long", c.Size)
+		return "", fmt.Errorf("its link is %d bytes long: %w", c.Size, errNoLink)
 	}
 	b, err := io.ReadAll(io.LimitReader(c, 256))
 	if err != nil {
 		return "", err
 	}
-	return parseLink(b)
+	d, err := parseLink(b)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNoLink, err)
+	}
+	return d, nil
 }

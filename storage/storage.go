@@ -86,7 +86,7 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("directory for drafts: %w", err)
 	}
 	if c.Root == "" {
-		s.tree = &remote{driver: c.Driver, drafts: &s.drafts}
+		s.tree = &remote{driver: c.Driver, disk: s.disk, drafts: &s.drafts}
 		return s, nil
 	}
 	l, err := openLocal(c.Root, s.disk, &s.drafts)

@@ -614,7 +614,7 @@ func compare(t testing.TB, got, want map[string]Repository) {
 // emptyDrafts fails when a draft has left its file.
 func emptyDrafts(t testing.TB, s *Store) {
 	t.Helper()
-	left, err := filepath.Glob(filepath.Join(s.drafts.dir, "*"))
+	left, err := filepath.Glob(filepath.Join(s.drafts.dir, draftPrefix+"*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left among the drafts: %v, %v", left, err)
 	}

@@ -1,6 +1,9 @@
 package storage
 
-import "context"
+import (
+	"context"
+	"os"
+)
 
 // tree is where the layout lies. Two things are one: a directory of this machine ([local]), and
 // whatever a storage driver reaches ([remote]). It has more methods than an interface of the
@@ -16,13 +19,10 @@ type tree interface {
 	// stat says how long a file is, with open's errors.
 	stat(ctx context.Context, name string) (int64, error)
 
-	// put writes a small file. It is there whole and for good, or as it was before.
-	put(ctx context.Context, name string, b []byte) error
-
-	// place puts the local file src, whose bytes are on disk, at name, replacing what is there,
-	// for good when it returns nil. Afterwards src may be gone; what failed is not to be tried
-	// again with the same src.
-	place(ctx context.Context, src, name string) error
+	// put puts files at their names, one after the other, replacing what is there. When it
+	// returns nil they are there whole and for good; after an error each is, or is as it was
+	// before. Afterwards a src may be gone.
+	put(ctx context.Context, items ...*item) error
 
 	// move moves a file, for good when it returns nil, unless seen is set and is not what lies
 	// at from any more: then it reports false. A missing file is ErrNotFound.
@@ -31,6 +31,10 @@ type tree interface {
 	// remove removes a directory and everything in it. That it is missing is fine. Only when
 	// lasting is set does it stay away after a power cut.
 	remove(ctx context.Context, dir string, lasting bool) error
+
+	// untag removes the directory of a tag, for good, unless keep says that it is to stay. On
+	// this machine nothing comes into the directory between the two.
+	untag(ctx context.Context, dir string, keep func() (bool, error)) error
 
 	// list calls fn with each name in a directory, in no order, until fn fails, and returns
 	// that error. A missing directory is ErrNotFound.
@@ -44,4 +48,14 @@ type tree interface {
 	sweep(ctx context.Context) error
 
 	Close() error
+}
+
+// item is a file that is to be at a name: one of this machine, or a small one by its bytes.
+type item struct {
+	name string
+	src  *os.File // what is written to it need not be synced yet; nil: b
+	b    []byte
+	link bool // that the same bytes are at the name already is as good
+
+	synced bool // put has brought src to the disk, so that it can be tried again
 }

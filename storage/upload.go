@@ -16,8 +16,8 @@ import (
 )
 
 // An upload is a draft that outlives its process. Its bytes lie under its id in a directory of
-// their own among the drafts, to be renamed into place like theirs, and beside them a note of
-// whoever began it. Both are there or there is no upload to go on with; either alone is what a
+// their own among the drafts, to be renamed into place like theirs, and beside them, as soon as
+// it matters, a note of whoever began it. Both are there or there is no upload to go on with; either alone is what a
 // crash has left, which Uploads lists like the rest, so that it goes when its time is up.
 //
 // Who may use an id, and that only one does at a time, is for the caller to see to.
@@ -29,6 +29,12 @@ const (
 	// mostNote bounds what is read of a note, in bytes. It says who and where, and that fits.
 	mostNote = 64 << 10
 )
+
+// worth is how much of an upload there has to be, in bytes, before its note is written for the
+// case that we are killed: less is sent again in no time. Most uploads end before, and one more
+// file to be made and removed takes as long as the rest of them: ext4 looks at each inode that
+// was freed in the last minute before it makes another.
+const worth = 1 << 20
 
 // hashing is how much of an upload is read at a time when it is hashed again: enough that the
 // calls cost nothing beside the hash.
@@ -48,7 +54,8 @@ func checkUpload(id string) error {
 }
 
 // NewUpload begins an upload under an id that nobody has, with a note to be kept beside it, at
-// most 64 KiB. Nothing of it need survive a power cut before Suspend or Commit.
+// most 64 KiB. It survives our end after Suspend, or from the first MiB on; and a power cut only
+// after Suspend.
 //
 // It is a Draft of unknown size but for this: while the disk has no room for a Write, that is
 // ErrFull and not final; what Write says that it has written is, and the upload can go on from
@@ -62,11 +69,15 @@ func (s *Store) NewUpload(id string, note []byte, alg digest.Algorithm) (*Draft,
 	if len(note) > mostNote {
 		return nil, fmt.Errorf("upload %s: its note is %d bytes long", id, len(note))
 	}
-	d := &Draft{store: s, alg: alg, hash: h, upload: id}
+	d := &Draft{store: s, alg: alg, hash: h, upload: id, note: append([]byte{}, note...)}
 	if err := d.reserve(0); err != nil {
 		return nil, fmt.Errorf("upload %s: %w", id, err)
 	}
-	if d.file, err = s.drafts.createUpload(id, note); err != nil {
+	err = s.disk.inDir(s.drafts.uploads(), func() (err error) {
+		d.file, err = s.disk.create(s.drafts.upload(id))
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("upload %s: %w", id, full(err))
 	}
 	return d, nil
@@ -177,8 +188,23 @@ func (d *Draft) Suspend() error {
 	return d.file.Close()
 }
 
+// noted has the note beside an upload, if it is not there yet.
+func (d *Draft) noted() error {
+	if d.note == nil {
+		return nil
+	}
+	if err := d.store.drafts.writeNote(d.upload, d.note); err != nil {
+		return err
+	}
+	d.note = nil
+	return nil
+}
+
 func (d *Draft) keep() error {
 	disk, drafts := d.store.disk, &d.store.drafts
+	if err := d.noted(); err != nil {
+		return err
+	}
 	if err := disk.sync(d.file); err != nil {
 		return err
 	}
@@ -213,32 +239,16 @@ func (d *drafts) uploads() string { return filepath.Join(d.dir, uploadsDir) }
 
 func (d *drafts) upload(id string) string { return filepath.Join(d.dir, uploadsDir, id) }
 
-// createUpload makes the file for the bytes and then the note, which is what makes it an upload.
-func (d *drafts) createUpload(id string, note []byte) (f *os.File, err error) {
-	name := d.upload(id)
-	err = d.disk.inDir(d.uploads(), func() (err error) {
-		f, err = d.disk.create(name)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := d.writeNote(name+noteSuffix, note); err != nil {
-		f.Close()
-		d.removeUpload(id) // if that fails too, it expires
-		return nil, err
-	}
-	return f, nil
-}
-
 // writeNote begins a note with its digest, because a crash can leave any part of it.
-func (d *drafts) writeNote(name string, note []byte) error {
-	f, err := d.disk.create(name)
+func (d *drafts) writeNote(id string, note []byte) error {
+	f, err := d.disk.create(d.upload(id) + noteSuffix)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = d.disk.write(f, append([]byte(digest.FromBytes(note)+"\n"), note...))
+	if _, err = d.disk.write(f, append([]byte(digest.FromBytes(note)+"\n"), note...)); err != nil {
+		d.disk.remove(f.Name())
+	}
 	return err
 }
 

@@ -75,6 +75,17 @@ func uploads(t testing.TB, s *Store) map[string]int64 {
 	return all
 }
 
+// expire removes all uploads, whatever is left of them.
+func expire(t testing.TB, s *Store) {
+	t.Helper()
+	for id := range uploads(t, s) {
+		if err := s.RemoveUpload(id); err != nil {
+			t.Error(err)
+		}
+	}
+	noUploads(t, s)
+}
+
 // noUploads fails when one has left something.
 func noUploads(t testing.TB, s *Store) {
 	t.Helper()
