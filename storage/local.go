@@ -32,6 +32,7 @@ type local struct {
 	entries [64]sync.RWMutex
 	seed    maphash.Seed
 
+	ordered  bool        // see inOrder
 	distrust atomic.Bool // a sync has failed
 
 	mu sync.Mutex
@@ -63,7 +64,7 @@ func openLocal(dir string, k *disk, d *drafts) (*local, error) {
 		root.Close()
 		return nil, fmt.Errorf("storage directory: %w", err)
 	}
-	return &local{disk: k, drafts: d, root: root, top: top, seed: maphash.MakeSeed(), settled: map[string]bool{}}, nil
+	return &local{disk: k, drafts: d, root: root, top: top, seed: maphash.MakeSeed(), ordered: inOrder(dir), settled: map[string]bool{}}, nil
 }
 
 func (l *local) Close() error {

@@ -46,6 +46,7 @@ func (l *local) moveOnce(source *os.File, from, to string, seen Content, n *news
 		if !moved {
 			return nil
 		}
+		n.last = dir
 		return unix.Renameat(int(source.Fd()), path.Base(from), int(dir.Fd()), base)
 	})
 	return moved, err

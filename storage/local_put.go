@@ -162,6 +162,7 @@ func (l *local) renameAll(all []*staged, n *news) error {
 			if s.here {
 				return nil
 			}
+			n.last = dir
 			return unix.Renameat(unix.AT_FDCWD, s.file.Name(), int(dir.Fd()), base)
 		})
 		if err != nil {
@@ -175,6 +176,7 @@ func (l *local) renameAll(all []*staged, n *news) error {
 type news struct {
 	dirs  []*os.File // in which something was renamed
 	names []string   // of those
+	last  *os.File   // the one of the last rename; nil when there was none
 	above []string   // directories of which it is not known that their own entries are on disk
 }
 
@@ -185,8 +187,16 @@ func (n *news) close() {
 }
 
 // settle brings it all to the disk: each directory once, by syncing it, and the entry of one
-// above by syncing the directory that it is in.
+// above by syncing the directory that it is in. Where changes reach the disk in order the last
+// one is enough: what this put found here, directories and links, was there before.
 func (l *local) settle(n *news) error {
+	if l.ordered && n.last != nil {
+		if err := l.together([]func() error{func() error { return l.disk.syncDir(n.last) }}); err != nil {
+			return err
+		}
+		l.known(n)
+		return nil
+	}
 	var syncs []func() error
 	for _, f := range n.dirs {
 		syncs = append(syncs, func() error { return l.disk.syncDir(f) })
@@ -209,6 +219,12 @@ func (l *local) settle(n *news) error {
 	if err := l.together(syncs); err != nil {
 		return err
 	}
+	l.known(n)
+	return nil
+}
+
+// known remembers the directories that last.
+func (l *local) known(n *news) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, dir := range n.above {
@@ -220,5 +236,4 @@ func (l *local) settle(n *news) error {
 		}
 		l.settled[dir] = true
 	}
-	return nil
 }
