@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -347,8 +348,17 @@ func (w *writer) put() error {
 type child struct {
 	cmd  *exec.Cmd
 	out  bytes.Buffer
+	said dones
 	done chan error // gets the pipe's end, after which out is complete
 	up   chan struct{}
+}
+
+// dones counts what was acknowledged.
+type dones struct{ n atomic.Int64 }
+
+func (d *dones) Write(p []byte) (int, error) {
+	d.n.Add(int64(bytes.Count(p, []byte("done\t"))))
+	return len(p), nil
 }
 
 func start(t testing.TB, j job) *child {
@@ -376,7 +386,7 @@ func start(t testing.TB, j job) *child {
 		}
 		c.out.Write(first)
 		close(c.up)
-		_, err := c.out.ReadFrom(out)
+		_, err := io.Copy(io.MultiWriter(&c.out, &c.said), out)
 		c.done <- err
 	}()
 	<-c.up

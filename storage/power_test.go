@@ -23,11 +23,11 @@ var journaled = []string{"ext4", "xfs"}
 // ROADSTEAD_POWER_CUTS asks for more cuts.
 func TestPowerLoss(t *testing.T) {
 	need(t, "xfs_io")
-	cuts := rounds(t, "ROADSTEAD_POWER_CUTS", 6)
+	cuts := rounds(t, "ROADSTEAD_POWER_CUTS", 50)
 	for _, kind := range journaled {
 		t.Run(kind, func(t *testing.T) {
 			const perDevice = 10
-			promises := 0
+			promises, acknowledged, resumed := 0, 0, 0
 			for done := 0; done < cuts; {
 				dev := mountImage(t, kind, filepath.Join(t.TempDir(), "image"), 512<<20)
 				l := ledger{}
@@ -37,7 +37,12 @@ func TestPowerLoss(t *testing.T) {
 					if len(text) == 0 {
 						t.Fatal("the writer said nothing")
 					}
+					if i := strings.Index(text, "has the note"); i >= 0 { // as opposed to what a lost disk says
+						t.Errorf("the writer says that it %s", text[i:])
+					}
 					l.read(text)
+					acknowledged += strings.Count(text, "done\t")
+					resumed += strings.Count(text, "resumed\n")
 					have := mustLook(t, dev.root())
 					broken, n := l.broken(have)
 					promises += n
@@ -50,7 +55,7 @@ func TestPowerLoss(t *testing.T) {
 				}
 				dev.unmount(t)
 			}
-			t.Logf("%d cuts, %d promises kept", cuts, promises)
+			t.Logf("%d cuts, %d acknowledged, %d promises kept, %d uploads gone on with", cuts, acknowledged, promises, resumed)
 			if promises < cuts {
 				t.Errorf("%d promises in %d cuts prove nothing", promises, cuts)
 			}
@@ -62,7 +67,12 @@ func TestPowerLoss(t *testing.T) {
 func cutUnder(t *testing.T, dev *device, j job) string {
 	t.Helper()
 	c := start(t, j)
-	time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond)
+	// A number of promises and not a time, so that a slow machine proves as much.
+	want, late := int64(50+rand.IntN(120)), time.Now().Add(5*time.Second)
+	for c.said.n.Load() < want && time.Now().Before(late) {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
 	out, err := exec.Command("xfs_io", "-x", "-c", "shutdown", dev.at).CombinedOutput()
 	text := c.kill(t)
 	if err != nil {
