@@ -12,6 +12,7 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -38,6 +39,9 @@ type DB struct {
 	write   *pool // one connection: whoever has it is the writer
 	explain func(error) error
 	sets    sets
+	queue   queue
+	// sync has the next commits of a connection survive a power cut, or no more.
+	sync func(ctx context.Context, conn *sql.Conn, on bool) error
 }
 
 // Open opens the catalog that url names, "sqlite:/path/to/catalog.db", creates it when it is

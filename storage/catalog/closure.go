@@ -134,10 +134,12 @@ func (db *DB) level(ctx context.Context, query string, keys []any, all map[regis
 }
 
 // parameters returns "$1, $2, … $n".
-func parameters(n int) string {
+func parameters(n int) string { return parametersFrom(1, n) }
+
+func parametersFrom(first, n int) string {
 	list := make([]string, n)
 	for i := range list {
-		list[i] = "$" + strconv.Itoa(i+1)
+		list[i] = "$" + strconv.Itoa(first+i)
 	}
 	return strings.Join(list, ", ")
 }

@@ -37,6 +37,11 @@ type repository struct {
 // AddManifest says that the content of m is stored, that repo has it, and what it refers to.
 // The repository has from now on, too, what m is made of, wherever the content of that is; it
 // does not get m's subject. Again is harmless.
+//
+// In a hosted project that is a note of what must not be collected and no more: content counts
+// there, is kept for it and may be read (Held) only as far as it was linked itself. Or whoever
+// pushes a manifest that names what others have could read it, keep it here, or learn from a
+// quota that it is here.
 func (tx *Tx) AddManifest(repo registry.Repo, m registry.Manifest, refs registry.References) error {
 	if err := tx.addManifest(repo, m, refs); err != nil {
 		return tx.spoil(err, "add manifest %s to %s", m.Digest, repo)
@@ -143,8 +148,9 @@ func (tx *Tx) link(c *content, repo registry.Repo) (added bool, err error) {
 	if err := tx.save(c); err != nil {
 		return false, err
 	}
-	n, err := tx.exec(`INSERT INTO links (content_id, repository_id, direct, through) VALUES ($1, $2, 1, 0)
-		ON CONFLICT (content_id, repository_id) DO UPDATE SET direct = 1 WHERE links.direct = 0`, c.id, r.id)
+	n, err := tx.exec(`INSERT INTO links (content_id, repository_id, direct, through, linked_at) VALUES ($1, $2, 1, 0, $3)
+		ON CONFLICT (content_id, repository_id) DO UPDATE SET direct = 1, linked_at = excluded.linked_at
+		WHERE links.direct = 0`, c.id, r.id, millis(time.Now()))
 	return n > 0, err
 }
 
@@ -154,9 +160,15 @@ func (tx *Tx) lend(children []*content, repo registry.Repo) error {
 	if err != nil {
 		return err
 	}
+	hosted, err := tx.hosted(r.project)
+	if err != nil {
+		return err
+	}
 	for _, c := range children {
-		if err := tx.hold(c, r.project); err != nil {
-			return err
+		if !hosted {
+			if err := tx.hold(c, r.project); err != nil {
+				return err
+			}
 		}
 		if err := tx.save(c); err != nil {
 			return err

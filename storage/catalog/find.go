@@ -96,14 +96,14 @@ func (db *DB) find(ctx context.Context, repo registry.Repo, d registry.Digest) (
 // digests, with artifact type and annotations; only those of one artifact type unless it is
 // empty. Whether d itself is here makes no difference.
 func (db *DB) Referrers(ctx context.Context, repo registry.Repo, d registry.Digest, artifactType string) ([]registry.Descriptor, error) {
-	referrers, err := db.referrers(ctx, repo, d, artifactType)
+	referrers, err := db.referrers(ctx, repo, d, artifactType, 0)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: referrers of %s in %s: %w", d, repo, db.explain(err))
 	}
 	return referrers, nil
 }
 
-func (db *DB) referrers(ctx context.Context, repo registry.Repo, d registry.Digest, artifactType string) ([]registry.Descriptor, error) {
+func (db *DB) referrers(ctx context.Context, repo registry.Repo, d registry.Digest, artifactType string, direct int) ([]registry.Descriptor, error) {
 	key, err := pack(d)
 	if err != nil {
 		return nil, err
@@ -115,8 +115,8 @@ func (db *DB) referrers(ctx context.Context, repo registry.Repo, d registry.Dige
 		JOIN content m ON m.id = s.manifest_id
 		JOIN repositories r ON r.name = $1
 		JOIN links l ON l.content_id = m.id AND l.repository_id = r.id
-		WHERE c.digest = $2 AND ($3 = '' OR s.artifact_type = $3)
-		ORDER BY m.digest`, []any{repo.String(), key, artifactType}, func(rows *sql.Rows) error {
+		WHERE c.digest = $2 AND ($3 = '' OR s.artifact_type = $3) AND l.direct >= $4
+		ORDER BY m.digest`, []any{repo.String(), key, artifactType, direct}, func(rows *sql.Rows) error {
 		desc, err := scanReferrer(rows)
 		referrers = append(referrers, desc)
 		return err

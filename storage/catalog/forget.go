@@ -76,14 +76,17 @@ func (tx *Tx) dropRefs(m *content, repos []registry.Repo) error {
 	return tx.dropSubject(m)
 }
 
-// takeBack is the inverse of lend for one child and repository.
+// takeBack is the inverse of lend for one child and repository. If that has the child directly and
+// through nothing any more, its grace begins now: somebody may have been told a moment ago that
+// it is here.
 func (tx *Tx) takeBack(c *content, r repository) error {
 	n, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND repository_id = $2 AND direct = 0 AND through = 1`, c.id, r.id)
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		_, err := tx.exec(`UPDATE links SET through = through - 1 WHERE content_id = $1 AND repository_id = $2`, c.id, r.id)
+		_, err := tx.exec(`UPDATE links SET through = through - 1, linked_at = CASE WHEN direct = 1 THEN $3 ELSE linked_at END
+			WHERE content_id = $1 AND repository_id = $2`, c.id, r.id, millis(time.Now()))
 		return err
 	}
 	tx.left[r.id] = struct{}{}

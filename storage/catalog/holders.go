@@ -126,7 +126,7 @@ func (tx *Tx) hold(c *content, project string) error {
 }
 
 // release takes a project out of the holders of c unless one of its repositories still has c,
-// and saves c.
+// of a hosted one directly, and saves c.
 func (tx *Tx) release(c *content, project string) error {
 	projects, err := tx.holders(c.holders)
 	if err != nil {
@@ -136,9 +136,13 @@ func (tx *Tx) release(c *content, project string) error {
 	if !there {
 		return nil
 	}
+	hosted, err := tx.hosted(project)
+	if err != nil {
+		return err
+	}
 	var still bool
 	err = tx.one(`SELECT EXISTS (SELECT 1 FROM links l JOIN repositories r ON r.id = l.repository_id
-		WHERE l.content_id = $1 AND r.project = $2)`, []any{c.id, project}, &still)
+		WHERE l.content_id = $1 AND r.project = $2 AND l.direct >= $3)`, []any{c.id, project, bit(hosted)}, &still)
 	if err != nil || still {
 		return err
 	}
@@ -146,4 +150,18 @@ func (tx *Tx) release(c *content, project string) error {
 		return err
 	}
 	return tx.save(c)
+}
+
+// hosted reports whether a project is a hosted one.
+func (tx *Tx) hosted(project string) (bool, error) {
+	if is, known := tx.projects[project]; known {
+		return is, nil
+	}
+	var is bool
+	err := tx.one(`SELECT EXISTS (SELECT 1 FROM projects WHERE name = $1)`, []any{project}, &is)
+	if err != nil {
+		return false, err
+	}
+	tx.projects[project] = is
+	return is, nil
 }

@@ -38,6 +38,7 @@ func (tx *Tx) PutProject(p Project) error {
 			p.Name, bit(p.Configured), bit(p.Public), p.Quota, string(immutable),
 			p.Retention.Newest, p.Retention.Pulled.Milliseconds(), millis(time.Now()))
 	}
+	tx.projects[p.Name] = true
 	if err == nil {
 		err = tx.changed()
 	}
@@ -61,6 +62,7 @@ func (tx *Tx) DeleteProject(name string) error {
 	case used:
 		return fmt.Errorf("catalog: delete project %s: %w", name, ErrNotEmpty)
 	}
+	delete(tx.projects, name)
 	if _, err = tx.exec(`DELETE FROM projects WHERE name = $1`, name); err == nil {
 		err = tx.changed()
 	}

@@ -56,7 +56,7 @@ func (tx *Tx) ForgetTagged(d registry.Digest) (Removal, error) {
 }
 
 // ForgetCold is ForgetTagged for what Coldest has listed, if that is still true of it: stored,
-// of no other project than the given ones, and last used before usedBefore. Otherwise it does
+// of no other project than the given ones nor of a hosted one, and last used before usedBefore. Otherwise it does
 // nothing and ok is false. With an error, ok says whether it was.
 func (tx *Tx) ForgetCold(d registry.Digest, projects []string, usedBefore time.Time) (r Removal, ok bool, err error) {
 	if ok, err = tx.cold(d, projects, usedBefore); err != nil {
@@ -75,7 +75,16 @@ func (tx *Tx) cold(d registry.Digest, projects []string, usedBefore time.Time) (
 		return false, err
 	}
 	holders, err := tx.holders(c.holders)
-	return subset(holders, projects), err
+	if err != nil || !subset(holders, projects) {
+		return false, err
+	}
+	for _, project := range holders {
+		// It may have become one since the caller looked.
+		if hosted, err := tx.hosted(project); err != nil || hosted {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // unfinished returns the links of a removal of the same digest that never came to its end.

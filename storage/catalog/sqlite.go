@@ -35,7 +35,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := createFile(path); err != nil {
 		return nil, fmt.Errorf("its directory has to be writable: %w", err)
 	}
-	db := &DB{explain: func(err error) error { return explainSQLite(path, err) }}
+	db := &DB{explain: func(err error) error { return explainSQLite(path, err) }, sync: syncSQLite}
 	if db.write, err = sqlitePool(path, 1, writerSettings); err != nil {
 		return nil, err
 	}
@@ -79,7 +79,8 @@ var (
 	// the database stays whole through a power cut and loses its last transactions. That is
 	// right for rows about cached content. The layout, which is synced, has the content; a
 	// row that is lost is made again by the next pull that finds upstream's answer in the
-	// layout, and a crash between layout and row leaves the same.
+	// layout, and a crash between layout and row leaves the same. What is pushed nobody else has,
+	// and Durable syncs it.
 	//
 	// BEGIN IMMEDIATE takes the write lock at once: a transaction that reads first and wants
 	// to write later could only fail then.
@@ -97,6 +98,16 @@ var (
 		"_pragma": {"busy_timeout(5000)", "query_only(1)", "temp_store(memory)"},
 	}
 )
+
+// syncSQLite has the log synced at each commit, or no more. It has no effect inside a transaction.
+func syncSQLite(ctx context.Context, conn *sql.Conn, on bool) error {
+	level := "normal"
+	if on {
+		level = "full"
+	}
+	_, err := conn.ExecContext(ctx, "PRAGMA synchronous = "+level)
+	return err
+}
 
 func sqlitePool(path string, connections int, settings url.Values) (*pool, error) {
 	dsn := "file://" + (&url.URL{Path: path}).EscapedPath() + "?" + settings.Encode()

@@ -17,6 +17,7 @@ type Tag struct {
 	CheckedAt           time.Time // when upstream last answered for it
 	ChangedAt           time.Time // when it was first seen to point here
 	Gone                bool      // upstream said at CheckedAt that there is no such tag
+	PulledAt            time.Time // when it was last pulled, coarsely; in hosted projects only; PutTag leaves it
 }
 
 // PutTag writes a tag, over what is there.
@@ -66,12 +67,31 @@ func (tx *Tx) DeleteTag(repo registry.Repo, tag string) error {
 
 // TagsOf lists the tags of a repository that point to d, the gone ones left out, in byte order.
 func (tx *Tx) TagsOf(repo registry.Repo, d registry.Digest) ([]string, error) {
+	tags, err := tagsOf(repo, d, tx.each)
+	if err != nil {
+		return nil, tx.spoil(err, "list the tags of %s@%s", repo, d)
+	}
+	return tags, nil
+}
+
+// TagsOf is that of the transaction, outside of one.
+func (db *DB) TagsOf(ctx context.Context, repo registry.Repo, d registry.Digest) ([]string, error) {
+	tags, err := tagsOf(repo, d, func(query string, args []any, scan func(*sql.Rows) error) error {
+		return db.explain(db.read.each(ctx, query, args, scan))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("catalog: list the tags of %s@%s: %w", repo, d, err)
+	}
+	return tags, nil
+}
+
+func tagsOf(repo registry.Repo, d registry.Digest, each func(string, []any, func(*sql.Rows) error) error) ([]string, error) {
 	key, err := pack(d)
 	if err != nil {
 		return nil, err
 	}
 	var tags []string
-	err = tx.each(`SELECT t.tag FROM tags t JOIN repositories r ON r.id = t.repository_id
+	err = each(`SELECT t.tag FROM tags t JOIN repositories r ON r.id = t.repository_id
 		WHERE r.name = $1 AND t.digest = $2 AND t.gone = 0 ORDER BY t.tag`,
 		[]any{repo.String(), key}, func(rows *sql.Rows) error {
 			var tag string
@@ -79,33 +99,55 @@ func (tx *Tx) TagsOf(repo registry.Repo, d registry.Digest) ([]string, error) {
 			tags = append(tags, tag)
 			return err
 		})
-	if err != nil {
-		return nil, tx.spoil(err, "list the tags of %s@%s", repo, d)
-	}
-	return tags, nil
+	return tags, err
 }
 
 // Tag returns what is known of a tag, a gone one included, or ErrNotFound.
 func (db *DB) Tag(ctx context.Context, repo registry.Repo, tag string) (Tag, error) {
+	t, err := scanTag(func(dest ...any) error {
+		return db.read.one(ctx, tagQuery, []any{repo.String(), tag}, dest...)
+	})
+	if err != nil {
+		return Tag{}, fmt.Errorf("catalog: tag %s:%s: %w", repo, tag, db.explain(err))
+	}
+	return t, nil
+}
+
+// Tag is that of the transaction. ErrNotFound does not spoil it.
+func (tx *Tx) Tag(repo registry.Repo, tag string) (Tag, error) {
+	t, err := scanTag(func(dest ...any) error {
+		return tx.one(tagQuery, []any{repo.String(), tag}, dest...)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return Tag{}, fmt.Errorf("catalog: tag %s:%s: %w", repo, tag, err)
+	}
+	if err != nil {
+		return Tag{}, tx.spoil(err, "read tag %s:%s", repo, tag)
+	}
+	return t, nil
+}
+
+const (
+	tagColumns = `t.digest, t.media_type, t.size, t.checked_at, t.changed_at, t.gone, t.pulled_at`
+	tagQuery   = `SELECT ` + tagColumns + ` FROM tags t JOIN repositories r ON r.id = t.repository_id
+		WHERE r.name = $1 AND t.tag = $2`
+)
+
+func scanTag(scan func(...any) error) (Tag, error) {
 	var (
-		t                  Tag
-		key                []byte
-		checkedAt, changed int64
+		t                        Tag
+		key                      []byte
+		checked, changed, pulled int64
 	)
-	err := db.read.one(ctx, `SELECT t.digest, t.media_type, t.size, t.checked_at, t.changed_at, t.gone
-		FROM tags t JOIN repositories r ON r.id = t.repository_id WHERE r.name = $1 AND t.tag = $2`,
-		[]any{repo.String(), tag}, &key, &t.MediaType, &t.Size, &checkedAt, &changed, &t.Gone)
+	err := scan(&key, &t.MediaType, &t.Size, &checked, &changed, &t.Gone, &pulled)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
 	}
 	if err == nil && key != nil {
 		t.Digest, err = unpack(key)
 	}
-	if err != nil {
-		return Tag{}, fmt.Errorf("catalog: tag %s:%s: %w", repo, tag, db.explain(err))
-	}
-	t.CheckedAt, t.ChangedAt = fromMillis(checkedAt), fromMillis(changed)
-	return t, nil
+	t.CheckedAt, t.ChangedAt, t.PulledAt = fromMillis(checked), fromMillis(changed), fromMillis(pulled)
+	return t, err
 }
 
 // Tags lists at most n tags of a repository that sort after the tag "after", in byte order,

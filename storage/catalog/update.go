@@ -22,12 +22,13 @@ type Tx struct {
 	fresh []string // queries that had to be prepared here
 	err   error    // the first one
 
-	repos   map[registry.Repo]repository
-	content map[string]*content // by packed digest; what is written is in here too
-	sets    setChanges
-	usage   map[int64]Usage    // changes by holders
-	left    map[int64]struct{} // repositories that lost something
-	bare    map[*content]struct{}
+	repos    map[registry.Repo]repository
+	projects map[string]bool     // whether they are hosted
+	content  map[string]*content // by packed digest; what is written is in here too
+	sets     setChanges
+	usage    map[int64]Usage    // changes by holders
+	left     map[int64]struct{} // repositories that lost something
+	bare     map[*content]struct{}
 }
 
 // Update runs fn in a write transaction. All of what fn wrote is there when Update returns
@@ -36,32 +37,50 @@ type Tx struct {
 //
 // An error of fn is returned as it is. fn must not call Update.
 func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
-	fresh, err := db.update(ctx, fn)
+	return db.commit(ctx, false, fn)
+}
+
+func (db *DB) commit(ctx context.Context, synced bool, fn func(*Tx) error) error {
+	fresh, err := db.update(ctx, synced, fn)
 	if err != nil {
 		return err
 	}
-	// The statements of a transaction end with it, and while it runs the only connection is
-	// its own. So what was new to it is prepared here for the next. This is no part of the
-	// update: without it the next one is slower.
+	db.prepare(ctx, fresh)
+	return nil
+}
+
+// prepare prepares the statements that were new to a transaction. They ended with it, and while it
+// ran the only connection was its own. This is no part of the update: without it the next one is
+// slower.
+func (db *DB) prepare(ctx context.Context, fresh []string) {
 	for _, query := range fresh {
 		if _, err := db.write.prepare(context.WithoutCancel(ctx), query); err != nil {
 			break
 		}
 	}
-	return nil
 }
 
-func (db *DB) update(ctx context.Context, fn func(*Tx) error) (fresh []string, err error) {
+func (db *DB) update(ctx context.Context, synced bool, fn func(*Tx) error) (fresh []string, err error) {
 	conn, err := db.write.db.Conn(ctx) // this is where writers queue
 	if err != nil {
 		return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
 	}
 	defer conn.Close()
+	return db.updateOn(ctx, conn, synced, fn)
+}
 
+func (db *DB) updateOn(ctx context.Context, conn *sql.Conn, synced bool, fn func(*Tx) error) (fresh []string, err error) {
 	// Statements are too short to be worth interrupting, and watching ctx costs each of them
 	// as much again. So they do not see its end; Tx looks at it between two of them, and
 	// waiting for the lock of another process is bounded by busy_timeout.
 	inner := context.WithoutCancel(ctx)
+	if synced {
+		if err := db.sync(inner, conn, true); err != nil {
+			return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
+		}
+		// Should this not work, the next ones are slower.
+		defer db.sync(inner, conn, false)
+	}
 	t, err := conn.BeginTx(inner, nil)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
@@ -70,7 +89,7 @@ func (db *DB) update(ctx context.Context, fn func(*Tx) error) (fresh []string, e
 
 	tx := &Tx{
 		ctx: ctx, inner: inner, db: db, sql: t, stmts: map[string]*sql.Stmt{},
-		repos: map[registry.Repo]repository{}, content: map[string]*content{},
+		repos: map[registry.Repo]repository{}, projects: map[string]bool{}, content: map[string]*content{},
 		usage: map[int64]Usage{}, left: map[int64]struct{}{}, bare: map[*content]struct{}{},
 	}
 	if err := fn(tx); err != nil {
