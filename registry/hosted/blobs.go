@@ -1,0 +1,107 @@
+package hosted
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// addBlob makes a draft whose bytes are those of d a blob of the repository.
+func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.Digest, draft *storage.Draft) error {
+	proj, err := r.project(repo)
+	if err != nil {
+		return err
+	}
+	size := draft.Len()
+	err = r.bring(ctx, bringing{
+		repo: repo, digest: d,
+		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, size) },
+		store: func(ctx context.Context) error { return draft.Commit(ctx) },
+		link:  func(ctx context.Context) error { return r.store.LinkBlob(ctx, repo.String(), d) },
+		write: func(tx *catalog.Tx, _ *project) error { return tx.AddBlob(repo, d, size) },
+	})
+	if err != nil {
+		return r.refuse(err)
+	}
+	r.totals.blobs.Add(1)
+	r.totals.bytes.Add(size)
+	return nil
+}
+
+const (
+	// sources is how many repositories that have a blob are looked at in one go, and mostSources
+	// in all. The empty layer is in every second one; who may read none of the first thousand
+	// sends its few bytes again.
+	sources     = 100
+	mostSources = 1000
+)
+
+// Mount makes a blob the repository's that another one has which may allows.
+func (r *Registry) Mount(ctx context.Context, repo registry.Repo, d registry.Digest, may func(registry.Repo) bool) error {
+	proj, err := r.project(repo)
+	if err != nil {
+		return err
+	}
+	source, err := r.source(ctx, d, may)
+	if err != nil {
+		return err
+	}
+	held, err := r.catalog.Held(ctx, source, d)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return fmt.Errorf("%s@%s: %w", source, d, registry.BlobUnknown)
+	}
+	if err != nil {
+		return trouble(err)
+	}
+	if err := r.whole(ctx, source, d, held.Size); err != nil {
+		return err
+	}
+	err = r.bring(ctx, bringing{
+		repo: repo, digest: d,
+		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, held.Size) },
+		link: func(ctx context.Context) error {
+			return r.store.LinkBlob(ctx, repo.String(), d)
+		},
+		write: func(tx *catalog.Tx, _ *project) error {
+			// It may have gone from there since, and from the disk.
+			held, err := tx.Held(source, d)
+			if errors.Is(err, catalog.ErrNotFound) {
+				return fmt.Errorf("%s@%s: %w", source, d, registry.BlobUnknown)
+			}
+			if err != nil {
+				return err
+			}
+			return tx.AddBlob(repo, d, held.Size)
+		},
+	})
+	if err != nil {
+		return r.refuse(err)
+	}
+	r.totals.mounted.Add(1)
+	return nil
+}
+
+// source finds a repository that has a blob and that may allows, or BlobUnknown.
+func (r *Registry) source(ctx context.Context, d registry.Digest, may func(registry.Repo) bool) (registry.Repo, error) {
+	after := ""
+	for range mostSources / sources {
+		repos, err := r.catalog.Holders(ctx, d, after, sources)
+		if err != nil {
+			return registry.Repo{}, trouble(err)
+		}
+		for _, repo := range repos {
+			if may(repo) {
+				return repo, nil
+			}
+			after = repo.String()
+		}
+		if len(repos) < sources {
+			break
+		}
+	}
+	return registry.Repo{}, fmt.Errorf("a blob %s to mount: %w", d, registry.BlobUnknown)
+}

@@ -1,0 +1,137 @@
+// Package hosted is the registry that people push to: the content of hosted projects in the store,
+// and what the catalog says of it.
+//
+// What was acknowledged stays: an answer of success comes when content, links and row are synced.
+// Content is readable in a repository that has it by a link of its own, because it was pushed,
+// mounted or adopted there, and in no other. What nothing refers to goes after some time
+// ([Registry.Collect]), and tags by the rules of their project ([Registry.Retain]).
+//
+// Who may do what is decided before anything here is asked. Nothing here speaks HTTP.
+package hosted
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage"
+	"roadstead/storage/catalog"
+)
+
+// Config says what a Registry works with.
+type Config struct {
+	Store   *storage.Store
+	Catalog *catalog.DB
+
+	// What uploads under way may take, in bytes: one of them, all of a project, all of the node.
+	// Zero means no limit of ours.
+	MaxUpload, MaxProject, MaxNode int64
+
+	Idle  time.Duration // an upload that nobody appends to is thrown away after this; zero: 24 h
+	Grace time.Duration // content that nothing refers to stays for this long; zero: 24 h
+	Every time.Duration // between collections, and retentions; zero: 24 h; negative: never
+
+	Log *slog.Logger // nil: none
+}
+
+// defaultAge is how long things stay that nobody needs any more: a push that is interrupted in the
+// evening is gone on with the next morning.
+const defaultAge = 24 * time.Hour
+
+// Registry is a registry.Reader, registry.Writer and registry.Uploader over hosted projects. All
+// its methods may be called concurrently, before Run and beside it.
+type Registry struct {
+	store   *storage.Store
+	catalog *catalog.DB
+	log     *slog.Logger
+	grace   time.Duration
+	every   time.Duration
+
+	projects atomic.Pointer[map[string]*project]
+	locks    locks
+	pulls    pulls
+	totals   totals
+
+	// at is told of each step that changes something, so that a test can end everything there.
+	// nil but in tests.
+	at func(step string)
+}
+
+// New makes a registry without projects.
+func New(c Config) (*Registry, error) {
+	if c.Store == nil || c.Catalog == nil {
+		return nil, errors.New("hosted: a store and a catalog are needed")
+	}
+	r := &Registry{
+		store: c.Store, catalog: c.Catalog, log: c.Log,
+		grace: cmp.Or(c.Grace, defaultAge), every: cmp.Or(c.Every, defaultAge),
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	return r, r.SetProjects(nil)
+}
+
+// SetProjects says which hosted projects there are. What is under way goes on by the old ones.
+func (r *Registry) SetProjects(all []catalog.Project) error {
+	projects := make(map[string]*project, len(all))
+	for _, p := range all {
+		parsed, err := newProject(p)
+		if err != nil {
+			return err
+		}
+		projects[p.Name] = parsed
+	}
+	r.projects.Store(&projects)
+	return nil
+}
+
+// Has reports whether a project is a hosted one.
+func (r *Registry) Has(project string) bool {
+	_, ok := (*r.projects.Load())[project]
+	return ok
+}
+
+func (r *Registry) project(repo registry.Repo) (*project, error) {
+	if p := (*r.projects.Load())[repo.Project]; p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("%s: no such hosted project: %w", repo, registry.NameUnknown)
+}
+
+// step is where a test may end everything.
+func (r *Registry) step(name string) {
+	if r.at != nil {
+		r.at(name)
+	}
+}
+
+// settling is how long what has begun may take to come to its end once nobody waits for it.
+const settling = 30 * time.Second
+
+// settle returns a ctx that outlives the request, to leave nothing half done behind it.
+func settle(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), settling)
+}
+
+// trouble is what a client is told when the disk or the catalog does not do what it should.
+func trouble(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrFull):
+		return &registry.Fault{Code: registry.Full, Message: "the registry has no room left", Err: err}
+	case known(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return &registry.Fault{Code: registry.Unavailable, Message: "the registry's storage is in trouble, try again later", Err: err}
+}
+
+// known reports whether an error has a code that says it all.
+func known(err error) bool {
+	var code registry.Code
+	return errors.As(err, &code)
+}
