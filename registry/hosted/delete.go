@@ -56,8 +56,12 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo registry.Repo, d reg
 		if err != nil {
 			return nil, err
 		}
-		if tag, err := fixedAbove(tx, proj, repo, d); err != nil || tag != "" {
-			return nil, cmpError(err, fixed(repo, tag))
+		tag, err := fixedAbove(tx, proj, repo, d)
+		if err == nil && tag != "" {
+			err = fixed(repo, tag)
+		}
+		if err != nil {
+			return nil, err
 		}
 		return tx.Unlink(repo, d)
 	})
@@ -228,11 +232,4 @@ func fixedAbove(tx *catalog.Tx, proj *project, repo registry.Repo, d registry.Di
 		}
 	}
 	return "", nil
-}
-
-func cmpError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }

@@ -119,9 +119,12 @@ func settle(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), settling)
 }
 
-// trouble is what a client is told when the disk or the catalog does not do what it should.
+// trouble is what a client is told when the disk or the catalog does not do what it should. nil
+// stays nil.
 func trouble(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, storage.ErrFull):
 		return &registry.Fault{Code: registry.Full, Message: "the registry has no room left", Err: err}
 	case known(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
