@@ -6,21 +6,19 @@ import (
 	"fmt"
 
 	"roadstead/registry"
-	"roadstead/storage"
 	"roadstead/storage/catalog"
 )
 
-// addBlob makes a draft whose bytes are those of d a blob of the repository.
-func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.Digest, draft *storage.Draft) error {
+// addBlob makes content of so many bytes a blob of the repository, which store commits.
+func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.Digest, size int64, store func(context.Context) error) error {
 	proj, err := r.project(repo)
 	if err != nil {
 		return err
 	}
-	size := draft.Len()
 	err = r.bring(ctx, bringing{
 		repo: repo, digest: d,
 		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, size) },
-		store: func(ctx context.Context) error { return draft.Commit(ctx) },
+		store: store,
 		link:  func(ctx context.Context) error { return r.store.LinkBlob(ctx, repo.String(), d) },
 		write: func(tx *catalog.Tx, _ *project) error { return tx.AddBlob(repo, d, size) },
 	})

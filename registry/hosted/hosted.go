@@ -49,12 +49,14 @@ type Registry struct {
 	store   *storage.Store
 	catalog *catalog.DB
 	log     *slog.Logger
+	idle    time.Duration
 	grace   time.Duration
 	every   time.Duration
 
 	projects atomic.Pointer[map[string]*project]
 	locks    locks
 	pulls    pulls
+	uploads  uploads
 	totals   totals
 
 	// at is told of each step that changes something, so that a test can end everything there.
@@ -62,17 +64,22 @@ type Registry struct {
 	at func(step string)
 }
 
-// New makes a registry without projects.
+// New makes a registry without projects, and finds the uploads that an earlier one has left.
 func New(c Config) (*Registry, error) {
 	if c.Store == nil || c.Catalog == nil {
 		return nil, errors.New("hosted: a store and a catalog are needed")
 	}
 	r := &Registry{
 		store: c.Store, catalog: c.Catalog, log: c.Log,
+		idle:  cmp.Or(c.Idle, defaultAge),
 		grace: cmp.Or(c.Grace, defaultAge), every: cmp.Or(c.Every, defaultAge),
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.uploads.limits = limits{c.MaxUpload, c.MaxProject, c.MaxNode}
+	if err := r.recall(context.Background()); err != nil {
+		return nil, fmt.Errorf("hosted: find the uploads under way: %w", err)
 	}
 	return r, r.SetProjects(nil)
 }

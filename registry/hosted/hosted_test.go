@@ -98,20 +98,16 @@ func (h *house) update(fn func(*catalog.Tx) error) {
 	}
 }
 
-// tryBlob pushes a blob, without an upload around it.
+// tryBlob pushes a blob.
 func (h *house) tryBlob(repo registry.Repo, d registry.Digest, b []byte) error {
-	draft, err := h.store.Draft(d.Algorithm(), int64(len(b)))
+	u, err := h.StartUpload(context.Background(), repo, "", d.Algorithm())
 	if err != nil {
 		return err
 	}
-	defer draft.Close()
-	if _, err := draft.Write(b); err != nil {
+	if err := u.Append(context.Background(), 0, bytes.NewReader(b)); err != nil {
 		return err
 	}
-	if err := draft.Verify(d, -1); err != nil {
-		return err
-	}
-	return h.addBlob(context.Background(), repo, d, draft)
+	return u.Commit(context.Background(), d)
 }
 
 func (h *house) blob(repo registry.Repo, text string) v1.Descriptor {

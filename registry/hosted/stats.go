@@ -35,7 +35,11 @@ type totals struct {
 // Stats returns the figures of now.
 func (r *Registry) Stats() Stats {
 	t := &r.totals
+	r.uploads.mu.Lock()
+	uploads, taken := len(r.uploads.all), r.uploads.taken
+	r.uploads.mu.Unlock()
 	return Stats{
+		Uploads: int64(uploads), UploadBytes: taken,
 		PushedManifests: t.manifests.Load(), PushedBlobs: t.blobs.Load(), PushedBytes: t.bytes.Load(),
 		Mounted: t.mounted.Load(), Deleted: t.deleted.Load(), Refused: t.refused.Load(),
 		Expired:     t.expired.Load(),
