@@ -122,16 +122,18 @@ func (r *Registry) delete(ctx context.Context, repo registry.Repo, forget func(*
 	}
 	r.totals.deleted.Add(1)
 	r.step("delete: forgotten")
-	r.unlink(ctx, gone)
+	if err := r.unlink(ctx, gone); err != nil {
+		// It is deleted all the same. What is left of it goes with the next collection.
+		r.fault("remove the links of what is deleted", err, "repo", repo.String())
+	}
 	return nil
 }
 
-// unlink removes links that the catalog has forgotten. It is deleted already, so what goes wrong
-// here is tried again with the next collection, and nobody is told but the log.
-func (r *Registry) unlink(ctx context.Context, all []catalog.Unlinked) {
+// unlink removes links that the catalog has forgotten, and notes that. What could not be removed is
+// still listed, and finish tries again.
+func (r *Registry) unlink(ctx context.Context, all []catalog.Unlinked) error {
 	ctx, cancel := settle(ctx)
 	defer cancel()
-	var done []catalog.Unlinked
 	for _, u := range all {
 		var err error
 		if u.Tag != "" {
@@ -140,28 +142,23 @@ func (r *Registry) unlink(ctx context.Context, all []catalog.Unlinked) {
 			err = r.store.Unlink(ctx, u.Repo.String(), u.Digest)
 		}
 		if err != nil {
-			r.fault("remove a link of what is deleted", err, "repo", u.Repo.String(), "tag", u.Tag, "digest", u.Digest)
-			continue
+			return err
 		}
 		r.step("delete: unlinked")
-		done = append(done, u)
 	}
 	// Not synced: what is lost is done again and finds nothing to do.
-	err := r.catalog.Update(ctx, func(tx *catalog.Tx) error {
-		for _, u := range done {
+	return r.catalog.Update(ctx, func(tx *catalog.Tx) error {
+		for _, u := range all {
 			if err := tx.Relinked(u); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		r.fault("note that links are removed", err)
-	}
 }
 
-// finish brings to their end the deletions that a crash, or a disk in trouble, cut short.
-func (r *Registry) finish(ctx context.Context) error {
+// finishUnlinks brings to their end the deletions that were cut short.
+func (r *Registry) finishUnlinks(ctx context.Context) error {
 	return r.catalog.Unlinks(ctx, func(u catalog.Unlinked) error {
 		if u.Tag != "" {
 			defer r.locks.tags(u.Repo, []string{u.Tag})()
@@ -173,8 +170,7 @@ func (r *Registry) finish(ctx context.Context) error {
 			return err
 		}
 		if !wanted {
-			r.unlink(ctx, []catalog.Unlinked{u})
-			return nil
+			return r.unlink(ctx, []catalog.Unlinked{u})
 		}
 		return r.catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Relinked(u) })
 	})

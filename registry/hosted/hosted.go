@@ -62,6 +62,10 @@ type Registry struct {
 	// at is told of each step that changes something, so that a test can end everything there.
 	// nil but in tests.
 	at func(step string)
+
+	// unchecked has a collection remove what it has listed without asking again: the control of
+	// the tests that it does ask. False but in tests.
+	unchecked bool
 }
 
 // New makes a registry without projects, and finds the uploads that an earlier one has left.

@@ -12,7 +12,8 @@ import (
 type pulls struct {
 	mu        sync.Mutex
 	tags      map[pulled]time.Time
-	manifests map[registry.Digest]time.Time
+	manifests []registry.Digest
+	noted     map[registry.Digest]int64 // in which grain of time it was last among manifests
 }
 
 type pulled struct {
@@ -44,20 +45,33 @@ func (p *pulls) tag(repo registry.Repo, tag string, before, now time.Time) {
 	}
 }
 
-// manifest notes a pull by digest.
-func (p *pulls) manifest(d registry.Digest, now time.Time) {
+// waits reports whether a pull by tag waits to be written.
+func (p *pulls) waits(repo registry.Repo, tag string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.manifests == nil {
-		p.manifests = map[registry.Digest]time.Time{}
+	_, ok := p.tags[pulled{repo, tag}]
+	return ok
+}
+
+// manifest notes a pull by digest.
+func (p *pulls) manifest(d registry.Digest, now time.Time) {
+	grain := now.UnixNano() / int64(pulledGrain)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.noted[d] == grain {
+		return
 	}
+	if p.noted == nil || len(p.noted) >= mostPulled {
+		p.noted = map[registry.Digest]int64{}
+	}
+	p.noted[d] = grain
 	if len(p.manifests) < mostPulled {
-		p.manifests[d] = now
+		p.manifests = append(p.manifests, d)
 	}
 }
 
 // take returns what waits, which waits no more.
-func (p *pulls) take() (tags map[pulled]time.Time, manifests map[registry.Digest]time.Time) {
+func (p *pulls) take() (tags map[pulled]time.Time, manifests []registry.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	tags, manifests = p.tags, p.manifests

@@ -76,17 +76,20 @@ func (tx *Tx) dropRefs(m *content, repos []registry.Repo) error {
 	return tx.dropSubject(m)
 }
 
-// takeBack is the inverse of lend for one child and repository. If that has the child directly and
-// through nothing any more, its grace begins now: somebody may have been told a moment ago that
-// it is here.
+// takeBack is the inverse of lend for one child and repository. If that has the child as a blob of
+// its own, its grace begins now: somebody may have been told a moment ago that it is here.
 func (tx *Tx) takeBack(c *content, r repository) error {
 	n, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND repository_id = $2 AND direct = 0 AND through = 1`, c.id, r.id)
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		_, err := tx.exec(`UPDATE links SET through = through - 1, linked_at = CASE WHEN direct = 1 THEN $3 ELSE linked_at END
-			WHERE content_id = $1 AND repository_id = $2`, c.id, r.id, millis(time.Now()))
+		grace := int64(0)
+		if !c.mediaType.Valid {
+			grace = millis(time.Now())
+		}
+		_, err := tx.exec(`UPDATE links SET through = through - 1, linked_at = CASE WHEN $3 > 0 THEN $3 ELSE linked_at END
+			WHERE content_id = $1 AND repository_id = $2`, c.id, r.id, grace)
 		return err
 	}
 	tx.left[r.id] = struct{}{}

@@ -1,0 +1,104 @@
+package hosted
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"roadstead/storage/catalog"
+)
+
+const (
+	// tidyEvery is how often pulls are written down, and idle uploads looked for.
+	tidyEvery = time.Minute
+
+	// firstCollection is how long after the start the first collection is at most: one that
+	// restarts every night has to collect too, and not while everybody comes back.
+	firstCollection = time.Hour
+)
+
+// Run finishes what a crash has left, and then collects, retains, notes what was pulled and throws
+// away idle uploads, until ctx ends. Then uploads under way are put away for the next start. What
+// goes wrong is logged and tried again; it returns nil.
+func (r *Registry) Run(ctx context.Context) error {
+	if err := r.finish(ctx); err != nil && ctx.Err() == nil {
+		r.fault("finish what was deleted", err)
+	}
+	var cleaner sync.WaitGroup
+	if r.every > 0 {
+		cleaner.Go(func() { r.clean(ctx) })
+	}
+	tidy := time.NewTicker(tidyEvery)
+	defer tidy.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case now := <-tidy.C:
+			r.expire(now)
+			if err := r.writePulls(ctx); err != nil && ctx.Err() == nil {
+				r.fault("note what was pulled", err)
+			}
+		}
+	}
+	cleaner.Wait()
+	r.suspendAll()
+	last, cancel := settle(ctx)
+	defer cancel()
+	if err := r.writePulls(last); err != nil {
+		r.fault("note what was pulled", err)
+	}
+	return nil
+}
+
+// clean collects and retains again and again.
+func (r *Registry) clean(ctx context.Context) {
+	next := time.NewTimer(min(r.every, firstCollection))
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		for _, name := range slices.Sorted(maps.Keys(*r.projects.Load())) {
+			if _, err := r.Retain(ctx, name, false); err != nil && ctx.Err() == nil {
+				r.fault("retain tags", err, "project", name)
+			}
+		}
+		if _, err := r.Collect(ctx, false); err != nil && ctx.Err() == nil {
+			r.fault("collect", err)
+		}
+		next.Reset(r.every)
+	}
+}
+
+// writePulls writes down what was pulled since the last time. What cannot be written is forgotten:
+// the next pull notes it again.
+func (r *Registry) writePulls(ctx context.Context) error {
+	tags, manifests := r.pulls.take()
+	if len(tags) == 0 && len(manifests) == 0 {
+		return nil
+	}
+	err := r.catalog.Update(ctx, func(tx *catalog.Tx) error {
+		for p, at := range tags {
+			if err := tx.Pulled(p.repo, p.tag, at); err != nil {
+				return err
+			}
+		}
+		return tx.Touch(manifests, time.Now())
+	})
+	if err != nil {
+		return fmt.Errorf("write down pulls: %w", err)
+	}
+	return nil
+}
+
+// finish brings to their end the deletions and removals that a crash, or a disk in trouble, cut
+// short.
+func (r *Registry) finish(ctx context.Context) error {
+	return errors.Join(r.finishUnlinks(ctx), r.finishRemovals(ctx))
+}
