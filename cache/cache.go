@@ -30,7 +30,8 @@ type Config struct {
 	Memory int64
 
 	// MaxSize is the high-water mark of stored content in bytes: beyond it the least recently
-	// used goes. Zero: only the store's floor of free space bounds it.
+	// used goes. That of hosted projects, which never goes, is not counted. Zero: only the
+	// store's floor of free space bounds it.
 	MaxSize int64
 
 	Log *slog.Logger // nil: nothing is logged

@@ -46,7 +46,7 @@ func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
 	if c.maxSize <= 0 && wanted == 0 {
 		return c.say(Evicted{}), nil // without a question to the catalog
 	}
-	usage, err := c.catalog.Usage(ctx)
+	usage, err := c.catalog.Evictable(ctx)
 	if err != nil {
 		return Evicted{}, fmt.Errorf("read the usage: %w", err)
 	}
@@ -145,11 +145,19 @@ func (c *Cache) newEviction(ctx context.Context) (*eviction, error) {
 }
 
 // sort finds which projects there is content of. That of a project which the configuration
-// no longer names goes like any other, else it would stay for ever.
+// no longer names goes like any other, else it would stay for ever. That of hosted projects is
+// nobody's to evict, and neither is what one of them shares with others: upstream need not have it.
 func (e *eviction) sort(ctx context.Context) error {
 	stored, err := e.cache.catalog.ByProject(ctx)
 	if err != nil {
 		return fmt.Errorf("find the projects with content: %w", err)
+	}
+	hosted, err := e.cache.catalog.Projects(ctx)
+	if err != nil {
+		return fmt.Errorf("find the hosted projects: %w", err)
+	}
+	for _, p := range hosted {
+		delete(stored, p.Name)
 	}
 	keep := map[string]time.Duration{}
 	configured := *e.cache.projects.Load()

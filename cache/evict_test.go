@@ -2,13 +2,17 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"roadstead/registry"
+	"roadstead/storage/catalog"
 )
 
 // stored reports whether the content of d is in the layout.
@@ -176,4 +180,51 @@ func (h *house) evict(ctx context.Context, bytes int64) (Evicted, error) {
 		err = e.some(ctx, bytes)
 	}
 	return e.done, err
+}
+
+// TestHostedContentIsNeverEvicted: what a hosted project has stays however old it is, also when a
+// proxy project has it too, and also when the project becomes a hosted one after the choice. It
+// does not count as what there is too much of.
+func TestHostedContentIsNeverEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const layer = 100 << 10
+		o := newOrigin()
+		dir := t.TempDir()
+		project := Project{Name: "docker.io", Upstream: o, Keep: -1}
+		h := newHouse(t, dir, Config{Projects: []Project{project}})
+		shared := o.putImage(t, "library/shared", "1", noise(layer, 1))
+		cached := o.putImage(t, "library/cached", "1", noise(layer, 2))
+		h.fetch(t, "library/shared", "1")
+		h.fetch(t, "library/cached", "1")
+		web := registry.Repo{Project: "production", Name: "web"}
+		pushed := digest.FromString("pushed")
+		if err := h.store.Put(t.Context(), pushed, []byte("pushed")); err != nil {
+			t.Fatal(err)
+		}
+		update := func(fn func(tx *catalog.Tx) error) {
+			if err := h.catalog.Update(t.Context(), fn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		update(func(tx *catalog.Tx) error {
+			return errors.Join(tx.PutProject(catalog.Project{Name: "production"}), tx.AddBlob(web, pushed, 1<<30), tx.AddBlob(web, shared.layer, layer))
+		})
+		h.stop()
+		time.Sleep(24 * time.Hour)
+		h = newHouse(t, dir, Config{MaxSize: layer / 2, Projects: []Project{project}})
+		if done, err := h.Evict(t.Context()); err != nil || done.Bytes < layer || done.Bytes > 2*layer {
+			t.Errorf("Evict = %+v, %v, want the cached image and not as much as a gigabyte", done, err)
+		}
+		if h.stored(cached.layer) || !h.stored(shared.layer) || !h.stored(pushed) {
+			t.Errorf("stored: cached %v, shared %v, pushed %v; want the last two", h.stored(cached.layer), h.stored(shared.layer), h.stored(pushed))
+		}
+		// It has become a hosted one since somebody looked.
+		late := digest.FromString("late")
+		update(func(tx *catalog.Tx) error { return tx.AddBlob(registry.Repo{Project: "late", Name: "web"}, late, 1) })
+		update(func(tx *catalog.Tx) error { return tx.PutProject(catalog.Project{Name: "late"}) })
+		removed, err := h.remove(t.Context(), late, []string{"late"}, time.Now().Add(time.Hour))
+		if err != nil || removed {
+			t.Errorf("remove = %v, %v, want it to stay", removed, err)
+		}
+	})
 }

@@ -128,7 +128,7 @@ func (c *Cache) makeRoom(ctx context.Context, size int64, fits func() bool) erro
 	if fits() || !c.store.Together() {
 		return nil
 	}
-	usage, err := c.catalog.Usage(ctx)
+	usage, err := c.catalog.Evictable(ctx)
 	if err != nil {
 		return fmt.Errorf("read the usage: %w", err)
 	}

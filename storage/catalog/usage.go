@@ -55,6 +55,27 @@ func (db *DB) Usage(ctx context.Context) (Usage, error) {
 	return total, nil
 }
 
+// Evictable returns how much content is stored that no hosted project has. It reads counters, not
+// content.
+func (db *DB) Evictable(ctx context.Context) (Usage, error) {
+	hosted, err := db.Projects(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	var total Usage
+	err = db.eachHolders(ctx, func(_ int64, projects []string, u Usage) {
+		if slices.ContainsFunc(hosted, func(p Project) bool { return slices.Contains(projects, p.Name) }) {
+			return
+		}
+		total.Bytes += u.Bytes
+		total.Count += u.Count
+	})
+	if err != nil {
+		return Usage{}, fmt.Errorf("catalog: evictable content: %w", err)
+	}
+	return total, nil
+}
+
 // ByProject returns how much stored content each project has. What several of them have counts
 // for each. It reads counters, not content.
 func (db *DB) ByProject(ctx context.Context) (map[string]Usage, error) {
