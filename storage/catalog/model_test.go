@@ -272,7 +272,8 @@ func recountHolders(t testing.TB, db *DB) {
 	t.Helper()
 	held, said := map[int64][]string{}, map[int64]string{}
 	err := db.read.each(t.Context(), `SELECT c.id, h.projects, COALESCE(r.project, '') FROM content c JOIN holders h ON h.id = c.holders_id
-		LEFT JOIN links l ON l.content_id = c.id LEFT JOIN repositories r ON r.id = l.repository_id`, nil, func(rows *sql.Rows) error {
+		LEFT JOIN links l ON l.content_id = c.id LEFT JOIN repositories r ON r.id = l.repository_id
+			AND (l.direct = 1 OR r.project NOT IN (SELECT name FROM projects))`, nil, func(rows *sql.Rows) error {
 		var (
 			id               int64
 			joined, projects string
