@@ -39,7 +39,23 @@ type house struct {
 // newHouse makes a registry with the projects production and other.
 func newHouse(t testing.TB, projects ...catalog.Project) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), log: &bytes.Buffer{}}
+	return newHouseIn(t, t.TempDir(), projects...)
+}
+
+// memory returns a directory in memory where there is one: a test of ten thousand pushes is not
+// about how fast a disk syncs.
+func memory(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "hosted")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func newHouseIn(t testing.TB, dir string, projects ...catalog.Project) *house {
+	t.Helper()
+	h := &house{t: t, dir: dir, log: &bytes.Buffer{}}
 	h.open(Config{})
 	if len(projects) == 0 {
 		projects = []catalog.Project{{Name: "production"}, {Name: "other"}}

@@ -68,16 +68,27 @@ func scanHeld(d registry.Digest, scan func(key []byte, dest ...any) error) (Held
 	return h, err
 }
 
-var hasQuery = `SELECT c.digest, c.media_type IS NOT NULL FROM content c
+const hasQuery = `SELECT c.digest, c.media_type IS NOT NULL FROM content c
 	JOIN repositories r ON r.name = $1
 	JOIN links l ON l.content_id = c.id AND l.repository_id = r.id
-	WHERE c.stored = 1 AND l.direct = 1 AND c.digest IN (` + parametersFrom(2, step) + `)`
+	WHERE c.stored = 1 AND l.direct = 1 AND c.digest IN (%s)`
+
+// hasQueries are the same for up to so many digests. Most images have a few layers; few have
+// hundreds, and each parameter costs.
+var hasQueries = []struct {
+	digests int
+	query   string
+}{
+	{4, fmt.Sprintf(hasQuery, parametersFrom(2, 4))},
+	{16, fmt.Sprintf(hasQuery, parametersFrom(2, 16))},
+	{step, fmt.Sprintf(hasQuery, parametersFrom(2, step))},
+}
 
 // Has says which of some digests a repository has as Held means it, and of each whether it is a
 // manifest.
 func (db *DB) Has(ctx context.Context, repo registry.Repo, digests []registry.Digest) (map[registry.Digest]bool, error) {
-	has, err := has(repo, digests, func(args []any, scan func(*sql.Rows) error) error {
-		return db.explain(db.read.each(ctx, hasQuery, args, scan))
+	has, err := has(repo, digests, func(query string, args []any, scan func(*sql.Rows) error) error {
+		return db.explain(db.read.each(ctx, query, args, scan))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("catalog: look for content in %s: %w", repo, err)
@@ -87,21 +98,23 @@ func (db *DB) Has(ctx context.Context, repo registry.Repo, digests []registry.Di
 
 // Has is that of the transaction.
 func (tx *Tx) Has(repo registry.Repo, digests []registry.Digest) (map[registry.Digest]bool, error) {
-	has, err := has(repo, digests, func(args []any, scan func(*sql.Rows) error) error {
-		return tx.each(hasQuery, args, scan)
-	})
+	has, err := has(repo, digests, tx.each)
 	if err != nil {
 		return nil, tx.spoil(err, "look for content in %s", repo)
 	}
 	return has, nil
 }
 
-func has(repo registry.Repo, digests []registry.Digest, each func([]any, func(*sql.Rows) error) error) (map[registry.Digest]bool, error) {
+func has(repo registry.Repo, digests []registry.Digest, each func(string, []any, func(*sql.Rows) error) error) (map[registry.Digest]bool, error) {
 	has := make(map[registry.Digest]bool, len(digests))
 	for chunk := range slices.Chunk(digests, step) {
+		size := 0
+		for hasQueries[size].digests < len(chunk) {
+			size++
+		}
 		args := []any{repo.String()}
-		for i := range step {
-			// The statement always has as many parameters; the last digest stands there often.
+		for i := range hasQueries[size].digests {
+			// The last digest stands there as often as it takes.
 			if i >= len(chunk) {
 				args = append(args, args[len(args)-1])
 				continue
@@ -112,7 +125,7 @@ func has(repo registry.Repo, digests []registry.Digest, each func([]any, func(*s
 			}
 			args = append(args, key)
 		}
-		err := each(args, func(rows *sql.Rows) error {
+		err := each(hasQueries[size].query, args, func(rows *sql.Rows) error {
 			var (
 				key      []byte
 				manifest bool
