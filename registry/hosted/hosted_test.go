@@ -126,13 +126,17 @@ func (h *house) tryBlob(repo registry.Repo, d registry.Digest, b []byte) error {
 	return u.Commit(context.Background(), d)
 }
 
-func (h *house) blob(repo registry.Repo, text string) v1.Descriptor {
+// text describes a blob that is some text.
+func text(s string) v1.Descriptor {
+	return v1.Descriptor{MediaType: "application/octet-stream", Digest: digest.FromString(s), Size: int64(len(s))}
+}
+
+func (h *house) blob(repo registry.Repo, s string) v1.Descriptor {
 	h.t.Helper()
-	d := digest.FromString(text)
-	if err := h.tryBlob(repo, d, []byte(text)); err != nil {
+	if err := h.tryBlob(repo, digest.FromString(s), []byte(s)); err != nil {
 		h.t.Fatal(err)
 	}
-	return v1.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: int64(len(text))}
+	return text(s)
 }
 
 // image makes the manifest of an image of blobs, the first of which is its config.
