@@ -234,8 +234,11 @@ func TestCollectAborts(t *testing.T) {
 // collection follows the other and has no grace at all: 0 of those acknowledged are broken.
 func TestCollectRaces(t *testing.T) {
 	images := 10_700 // of which every sixteenth is deleted
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		images = 500
+	case raced:
+		images = 1500
 	}
 	h := newHouseIn(t, memory(t))
 	h.open(Config{Grace: time.Nanosecond})
@@ -253,9 +256,9 @@ func TestCollectRaces(t *testing.T) {
 		all.Go(func() {
 			repo := registry.Repo{Project: []string{"production", "other"}[p%2], Name: fmt.Sprint("app", p%4)}
 			for n := progress.Add(1); n <= int64(images); n = progress.Add(1) {
-				// Half of the layers are those of others, a few at a time.
+				// Most layers are those of others too, a few at a time.
 				layer := fmt.Sprint("layer ", n/8)
-				if n%2 == 0 {
+				if n%4 == 0 {
 					layer = fmt.Sprint("own ", n)
 				}
 				d, err := h.race(repo, layer, fmt.Sprint("config ", n%100), n, &rounds, &again)
@@ -318,7 +321,7 @@ func TestCollectRaces(t *testing.T) {
 // race pushes an image as a client does, again as long as what it has sent is collected before its
 // manifest comes: with no grace at all that happens often.
 func (h *house) race(repo registry.Repo, layer, config string, n int64, rounds, again *atomic.Int64) (registry.Digest, error) {
-	for slow := n%32 == 5; ; slow = false {
+	for slow := n%128 == 5; ; slow = false {
 		var blobs []v1.Descriptor
 		for _, text := range []string{config, layer} {
 			d := digest.FromString(text)
