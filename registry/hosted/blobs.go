@@ -9,8 +9,8 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// addBlob makes content of so many bytes a blob of the repository, which store commits.
-func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.Digest, size int64, store func(context.Context) error) error {
+// addBlob makes content of so many bytes a blob of the repository, which place commits and links.
+func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.Digest, size int64, place func(context.Context) error) error {
 	proj, err := r.project(repo)
 	if err != nil {
 		return err
@@ -18,8 +18,7 @@ func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.D
 	err = r.bring(ctx, bringing{
 		repo: repo, digest: d,
 		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, size) },
-		store: store,
-		link:  func(ctx context.Context) error { return r.store.LinkBlob(ctx, repo.String(), d) },
+		place: place,
 		write: func(tx *catalog.Tx, _ *project) error { return tx.AddBlob(repo, d, size) },
 	})
 	if err != nil {
@@ -61,9 +60,7 @@ func (r *Registry) Mount(ctx context.Context, repo registry.Repo, d registry.Dig
 	err = r.bring(ctx, bringing{
 		repo: repo, digest: d,
 		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, held.Size) },
-		link: func(ctx context.Context) error {
-			return r.store.LinkBlob(ctx, repo.String(), d)
-		},
+		place: func(ctx context.Context) error { return r.store.LinkBlob(ctx, repo.String(), d) },
 		write: func(tx *catalog.Tx, _ *project) error {
 			// It may have gone from there since, and from the disk.
 			held, err := tx.Held(source, d)

@@ -21,18 +21,16 @@ type bringing struct {
 	tags   []string // that are to point to it, sorted and each once
 
 	check func(ctx context.Context) error // before anything is written; nil: nothing to check
-	store func(ctx context.Context) error // its file; nil when that is there
-	link  func(ctx context.Context) error
+	place func(ctx context.Context) error // its file, unless that is there, and then the links to it
 	write func(tx *catalog.Tx, proj *project) error
 }
 
-// bring has content stored, linked and written down, in this order, and each synced before the
-// next begins.
+// bring has content placed in the layout, which syncs it, and then written down.
 //
 //	A crash after     leaves
 //	the file          content that no row knows, which the next push of it replaces
-//	the link          the same, and a link to whole content that nobody was told of; a tag of the
-//	                  layout that is ahead of its row
+//	the links         the same, and links to whole content that nobody was told of; a tag of the
+//	                  layout may be ahead of its row until it is pushed or deleted again
 //	the row           all of it, and a client that pushes again
 //
 // When the row is refused, what came before it is taken back.
@@ -59,13 +57,7 @@ func (r *Registry) arrange(ctx context.Context, b bringing) (begun bool, err err
 		return false, &registry.Fault{Code: registry.Unavailable, Message: "the content is just being removed, and that hangs: try again later"}
 	}
 	r.step("push: begun")
-	if b.store != nil {
-		if err := b.store(ctx); err != nil {
-			return true, err
-		}
-		r.step("push: stored")
-	}
-	if err := b.link(ctx); err != nil {
+	if err := b.place(ctx); err != nil {
 		return true, err
 	}
 	r.step("push: linked")

@@ -174,18 +174,8 @@ func (p *push) bringing(r *Registry, proj *project) bringing {
 	return bringing{
 		repo: p.repo, digest: p.m.Digest, tags: p.tags,
 		check: func(ctx context.Context) error { return r.mayPush(ctx, proj, p) },
-		store: func(ctx context.Context) error { return r.store.Put(ctx, p.m.Digest, p.m.Bytes) },
-		link: func(ctx context.Context) error {
-			if err := r.store.LinkManifest(ctx, p.repo.String(), p.m.Digest); err != nil {
-				return err
-			}
-			for _, tag := range p.tags {
-				r.step("push: manifest linked")
-				if err := r.store.Tag(ctx, p.repo.String(), tag, p.m.Digest); err != nil {
-					return err
-				}
-			}
-			return nil
+		place: func(ctx context.Context) error {
+			return r.store.PutManifest(ctx, p.repo.String(), p.m.Digest, p.m.Bytes, p.tags...)
 		},
 		write: p.write,
 	}

@@ -144,7 +144,7 @@ func (u *upload) Commit(ctx context.Context, d registry.Digest) error {
 	ctx = context.WithoutCancel(ctx)
 	placed := false
 	err = r.addBlob(ctx, s.whose.Repo, d, draft.Len(), func(ctx context.Context) error {
-		err := draft.Commit(ctx)
+		err := draft.Commit(ctx, s.whose.Repo.String())
 		placed = err == nil
 		return err
 	})
