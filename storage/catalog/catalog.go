@@ -1,10 +1,12 @@
 // Package catalog remembers in SQL what the storage layout cannot say: which digests each
 // repository has, what manifests are made of, what tags pointed to and when that was last
-// checked, how large content is and when it was last used.
+// checked, how large content is and when it was last used. And it remembers who there is and
+// what everybody may.
 //
-// No content lives here, and nothing that could not be had again: the layout is the truth,
-// upstream knows the rest, and `roadstead adopt` rebuilds a lost catalog. Whoever stores
-// content writes the layout first and the catalog second.
+// No content lives here, and of content nothing that could not be had again: the layout is the
+// truth, upstream knows the rest, and `roadstead adopt` rebuilds that half of a lost catalog.
+// Whoever stores content writes the layout first and the catalog second. Hosted projects and
+// accounts are nowhere else: they are what a catalog is backed up for.
 //
 // The statements are plain SQL that SQLite and PostgreSQL both understand; what differs
 // between them is in the file that opens the one or the other, and in its migrations.
@@ -23,6 +25,9 @@ import (
 var (
 	// ErrNotFound says that the catalog has no such row.
 	ErrNotFound = errors.New("not in the catalog")
+
+	// ErrExists says that the catalog has such a row already.
+	ErrExists = errors.New("already in the catalog")
 
 	// ErrNotEmpty says that something cannot go because of what is in it.
 	ErrNotEmpty = errors.New("not empty")

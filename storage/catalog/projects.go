@@ -48,7 +48,7 @@ func (tx *Tx) PutProject(p Project) error {
 	return nil
 }
 
-// DeleteProject removes a project that has no repository any more. ErrNotEmpty says that it has
+// DeleteProject removes a project that has no repository any more, its members and its robots. ErrNotEmpty says that it has
 // one, ErrNotFound that there is no such project; neither spoils the transaction.
 func (tx *Tx) DeleteProject(name string) error {
 	var there, used bool
@@ -64,6 +64,9 @@ func (tx *Tx) DeleteProject(name string) error {
 	}
 	delete(tx.projects, name)
 	if _, err = tx.exec(`DELETE FROM projects WHERE name = $1`, name); err == nil {
+		err = tx.deserted(name)
+	}
+	if err == nil {
 		err = tx.changed()
 	}
 	if err != nil {

@@ -1,0 +1,184 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// User is somebody who may log in.
+type User struct {
+	ID       int64 // set by AddUser, and never that of another again
+	Name     string
+	Email    string
+	Admin    bool
+	Disabled bool
+
+	// Issuer and Subject say who the user is at an OIDC provider; both are empty for one that
+	// has a password here. Groups are the names of its groups there at its last login.
+	Issuer  string
+	Subject string
+	Groups  []string
+
+	CreatedAt time.Time // set by AddUser
+	LastLogin time.Time // coarse; zero: never
+}
+
+// AddUser writes a new user and returns its ID. password is a hash in PHC form, "" for a user who
+// has none. ErrExists says that there is one of that name, whatever its case, or of that subject;
+// it does not spoil the transaction.
+func (tx *Tx) AddUser(u User, password string) (int64, error) {
+	what := "add user " + u.Name
+	if err := tx.absent(what, `SELECT 1 FROM users WHERE lower(name) = lower($1) OR (issuer = $2 AND subject = $3)`,
+		u.Name, text(u.Issuer), text(u.Subject)); err != nil {
+		return 0, err
+	}
+	groups, err := json.Marshal(append([]string{}, u.Groups...))
+	if err != nil {
+		return 0, tx.spoil(err, "%s", what)
+	}
+	var id int64
+	err = tx.one(`INSERT INTO users (name, email, admin, disabled, password, issuer, subject, member_of, created_at, last_login)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id`,
+		[]any{u.Name, u.Email, bit(u.Admin), bit(u.Disabled), password, text(u.Issuer), text(u.Subject), string(groups),
+			millis(time.Now()), millis(u.LastLogin)}, &id)
+	if err == nil {
+		err = tx.changed()
+	}
+	if err != nil {
+		return 0, tx.spoil(err, "%s", what)
+	}
+	return id, nil
+}
+
+// text is NULL for nothing: users without a subject are not all the same one.
+func text(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+const userColumns = `id, name, email, admin, disabled, issuer, subject, member_of, created_at, last_login`
+
+// Users lists all users, in the order of their names, without anything secret.
+func (db *DB) Users(ctx context.Context) ([]User, error) {
+	var all []User
+	err := db.read.each(ctx, `SELECT `+userColumns+` FROM users ORDER BY name`, nil, func(rows *sql.Rows) error {
+		u, err := scanUser(rows.Scan)
+		all = append(all, u)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("catalog: users: %w", db.explain(err))
+	}
+	return all, nil
+}
+
+// User returns the user of a name, or ErrNotFound, which does not spoil the transaction.
+func (tx *Tx) User(name string) (User, error) {
+	return tx.user("user "+name, `name = $1`, name)
+}
+
+// UserOf returns the user that a subject of an OIDC provider is, or ErrNotFound, which does not
+// spoil the transaction.
+func (tx *Tx) UserOf(issuer, subject string) (User, error) {
+	return tx.user("user of a subject", `issuer = $1 AND subject = $2`, issuer, subject)
+}
+
+func (tx *Tx) user(what, where string, args ...any) (User, error) {
+	u, err := scanUser(func(dest ...any) error {
+		return tx.one(`SELECT `+userColumns+` FROM users WHERE `+where, args, dest...)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return User{}, fmt.Errorf("catalog: %s: %w", what, ErrNotFound)
+	}
+	if err != nil {
+		return User{}, tx.spoil(err, "read %s", what)
+	}
+	return u, nil
+}
+
+func scanUser(scan func(...any) error) (User, error) {
+	var (
+		u               User
+		issuer, subject sql.NullString
+		groups          string
+		created, login  int64
+	)
+	err := scan(&u.ID, &u.Name, &u.Email, &u.Admin, &u.Disabled, &issuer, &subject, &groups, &created, &login)
+	if err == nil {
+		err = json.Unmarshal([]byte(groups), &u.Groups)
+	}
+	u.Issuer, u.Subject = issuer.String, subject.String
+	u.CreatedAt, u.LastLogin = fromMillis(created), fromMillis(login)
+	return u, err
+}
+
+// CountUsers returns how many users there are, and how many administrators among them are not
+// disabled.
+func (tx *Tx) CountUsers() (users, admins int, err error) {
+	err = tx.one(`SELECT COUNT(*), COUNT(CASE WHEN admin = 1 AND disabled = 0 THEN 1 END) FROM users`, nil, &users, &admins)
+	if err != nil {
+		return 0, 0, tx.spoil(err, "count users")
+	}
+	return users, admins, nil
+}
+
+// SetPassword writes the password of a user, a hash in PHC form. ErrNotFound here and in what
+// follows says that there is no such user, and does not spoil the transaction.
+func (tx *Tx) SetPassword(name, password string) error {
+	return tx.alter("set password of "+name, `UPDATE users SET password = $2 WHERE name = $1`, name, password)
+}
+
+// SetSecret writes the SHA-256 of what a user gives to docker login instead of a password; nil
+// for none.
+func (tx *Tx) SetSecret(name string, sum []byte) error {
+	var secret any // NULL, which an empty slice is not
+	if sum != nil {
+		secret = sum
+	}
+	return tx.alter("set secret of "+name, `UPDATE users SET secret = $2 WHERE name = $1`, name, secret)
+}
+
+// SetAdmin makes a user an administrator of everything, or no longer one.
+func (tx *Tx) SetAdmin(name string, admin bool) error {
+	return tx.alter("set admin of "+name, `UPDATE users SET admin = $2 WHERE name = $1`, name, bit(admin))
+}
+
+// SetDisabled shuts a user out, or lets it in again.
+func (tx *Tx) SetDisabled(name string, disabled bool) error {
+	return tx.alter("disable user "+name, `UPDATE users SET disabled = $2 WHERE name = $1`, name, bit(disabled))
+}
+
+// SetIdentity writes what the OIDC provider says of a user.
+func (tx *Tx) SetIdentity(name, email string, groups []string) error {
+	list, err := json.Marshal(append([]string{}, groups...))
+	if err != nil {
+		return tx.spoil(err, "set identity of %s", name)
+	}
+	return tx.alter("set identity of "+name, `UPDATE users SET email = $2, member_of = $3 WHERE name = $1`, name, email, string(list))
+}
+
+// LoggedIn notes when a user has logged in. That is no change of anything that is kept in
+// memory, and a user who has gone meanwhile is none that matters.
+func (tx *Tx) LoggedIn(id int64, at time.Time) error {
+	if _, err := tx.exec(`UPDATE users SET last_login = $2 WHERE id = $1 AND last_login < $2`, id, millis(at)); err != nil {
+		return tx.spoil(err, "note a login")
+	}
+	return nil
+}
+
+// DeleteUser removes a user, and with it what it is a member of.
+func (tx *Tx) DeleteUser(name string) error {
+	if err := tx.alter("delete user "+name, `DELETE FROM users WHERE name = $1`, name); err != nil {
+		return err
+	}
+	if _, err := tx.exec(`DELETE FROM members WHERE is_group = 0 AND name = $1`, name); err != nil {
+		return tx.spoil(err, "delete what user %s is a member of", name)
+	}
+	return nil
+}
