@@ -18,10 +18,12 @@ type User struct {
 	Disabled bool
 
 	// Issuer and Subject say who the user is at an OIDC provider; both are empty for one that
-	// has a password here. Groups are the names of its groups there at its last login.
-	Issuer  string
-	Subject string
-	Groups  []string
+	// has a password here. Groups are the names of its groups there at its last login by it, and
+	// IdentifiedAt is when that was: only then does the provider say anything.
+	Issuer       string
+	Subject      string
+	Groups       []string
+	IdentifiedAt time.Time
 
 	CreatedAt time.Time // set by AddUser
 	LastLogin time.Time // coarse; zero: never
@@ -41,10 +43,10 @@ func (tx *Tx) AddUser(u User, password string) (int64, error) {
 		return 0, tx.spoil(err, "%s", what)
 	}
 	var id int64
-	err = tx.one(`INSERT INTO users (name, email, admin, disabled, password, issuer, subject, member_of, created_at, last_login)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id`,
+	err = tx.one(`INSERT INTO users (name, email, admin, disabled, password, issuer, subject, member_of, created_at, last_login, identified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id`,
 		[]any{u.Name, u.Email, bit(u.Admin), bit(u.Disabled), password, text(u.Issuer), text(u.Subject), string(groups),
-			millis(time.Now()), millis(u.LastLogin)}, &id)
+			millis(time.Now()), millis(u.LastLogin), millis(u.IdentifiedAt)}, &id)
 	if err == nil {
 		err = tx.changed()
 	}
@@ -62,7 +64,7 @@ func text(s string) any {
 	return s
 }
 
-const userColumns = `id, name, email, admin, disabled, issuer, subject, member_of, created_at, last_login`
+const userColumns = `id, name, email, admin, disabled, issuer, subject, member_of, created_at, last_login, identified_at`
 
 // Users lists all users, in the order of their names, without anything secret.
 func (db *DB) Users(ctx context.Context) ([]User, error) {
@@ -108,13 +110,14 @@ func scanUser(scan func(...any) error) (User, error) {
 		issuer, subject sql.NullString
 		groups          string
 		created, login  int64
+		identified      int64
 	)
-	err := scan(&u.ID, &u.Name, &u.Email, &u.Admin, &u.Disabled, &issuer, &subject, &groups, &created, &login)
+	err := scan(&u.ID, &u.Name, &u.Email, &u.Admin, &u.Disabled, &issuer, &subject, &groups, &created, &login, &identified)
 	if err == nil {
 		err = json.Unmarshal([]byte(groups), &u.Groups)
 	}
 	u.Issuer, u.Subject = issuer.String, subject.String
-	u.CreatedAt, u.LastLogin = fromMillis(created), fromMillis(login)
+	u.CreatedAt, u.LastLogin, u.IdentifiedAt = fromMillis(created), fromMillis(login), fromMillis(identified)
 	return u, err
 }
 
@@ -154,13 +157,14 @@ func (tx *Tx) SetDisabled(name string, disabled bool) error {
 	return tx.alter("disable user "+name, `UPDATE users SET disabled = $2 WHERE name = $1`, name, bit(disabled))
 }
 
-// SetIdentity writes what the OIDC provider says of a user.
+// SetIdentity writes what the OIDC provider says of a user now.
 func (tx *Tx) SetIdentity(name, email string, groups []string) error {
 	list, err := json.Marshal(append([]string{}, groups...))
 	if err != nil {
 		return tx.spoil(err, "set identity of %s", name)
 	}
-	return tx.alter("set identity of "+name, `UPDATE users SET email = $2, member_of = $3 WHERE name = $1`, name, email, string(list))
+	return tx.alter("set identity of "+name, `UPDATE users SET email = $2, member_of = $3, identified_at = $4 WHERE name = $1`,
+		name, email, string(list), millis(time.Now()))
 }
 
 // LoggedIn notes when a user has logged in. That is no change of anything that is kept in

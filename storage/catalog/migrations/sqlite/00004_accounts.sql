@@ -2,23 +2,25 @@
 
 -- Whoever may log in. password is argon2id in PHC form, '' for none; secret is the SHA-256 of
 -- what a user of an OIDC provider gives to docker login. issuer and subject say who it is at the
--- provider; member_of are the names of its groups there at its last login, in JSON.
+-- provider; member_of are the names of its groups there at its last login by it, in JSON, and
+-- identified_at is when that was.
 --
 -- The numbers of users and robots are never used again (AUTOINCREMENT): a token that was made
 -- for one that went must not be one of whoever comes next by the same name.
 CREATE TABLE users (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    name       TEXT    NOT NULL UNIQUE,
-    email      TEXT    NOT NULL,
-    admin      INTEGER NOT NULL,
-    disabled   INTEGER NOT NULL,
-    password   TEXT    NOT NULL,
-    secret     BLOB,
-    issuer     TEXT,
-    subject    TEXT,
-    member_of  TEXT    NOT NULL,
-    created_at INTEGER NOT NULL,
-    last_login INTEGER NOT NULL,
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    name          TEXT    NOT NULL UNIQUE,
+    email         TEXT    NOT NULL,
+    admin         INTEGER NOT NULL,
+    disabled      INTEGER NOT NULL,
+    password      TEXT    NOT NULL,
+    secret        BLOB,
+    issuer        TEXT,
+    subject       TEXT,
+    member_of     TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    last_login    INTEGER NOT NULL,
+    identified_at INTEGER NOT NULL,
     UNIQUE (issuer, subject)
 ) STRICT;
 
