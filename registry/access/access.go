@@ -1,0 +1,196 @@
+// Package access knows who sent a request and whether they may do what it asks.
+//
+// What lives here: users, robots and their roles as they are kept in memory, passwords and
+// tokens, the token service, the vault of secrets, the audit log, and how all of it is
+// administered. What a path means and how an answer looks is the server's; where accounts are
+// stored is the catalog's.
+//
+// Whether something is allowed is one pure function of what is in memory (snapshot.authorize),
+// and what it has no row for is refused.
+package access
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/storage/catalog"
+)
+
+// Config is what Open needs. Catalog and Directory must be set.
+type Config struct {
+	Catalog *catalog.DB
+
+	// Directory is where keys are: those that sign tokens and those that seal secrets, in files
+	// that nobody else may read. It is made if it is missing.
+	Directory string
+
+	// URL is how clients reach the server, without a path: "https://registry.example.com".
+	// Empty: by the Host header of each request, and by HTTPS if it came by TLS.
+	URL string
+
+	// AdminPassword is what the user "admin" gets that is made when there is no user at all.
+	// Empty: a password is made up and told to Announce, once.
+	AdminPassword string
+
+	// Announce is told a password that was made up. Nil: no user is made without an
+	// AdminPassword, and nobody can log in until somebody adds one.
+	Announce func(user, password string)
+
+	// Route says which repository a name of a scope means, as in server.Config. Nil: the first
+	// component is the project.
+	Route func(host, ns, name string) (registry.Repo, error)
+
+	OIDC *OIDC        // nil: users log in with passwords only
+	Log  *slog.Logger // nil: no log
+}
+
+// Project is what has to be known of a project to decide about requests.
+type Project struct {
+	Name   string
+	Public bool // anybody may pull from it
+	Hosted bool // it can be pushed to; it is a proxy cache otherwise
+}
+
+// Access decides about requests. All its methods may be called concurrently.
+type Access struct {
+	config  Config
+	catalog *catalog.DB
+	log     *slog.Logger
+
+	now   atomic.Pointer[snapshot] // what is decided by
+	keys  *keyring
+	vault *vault
+
+	proofs   *proofs   // passwords that were looked at
+	limits   *limits   // of failed logins
+	verified *verified // tokens that were looked at
+	audit    *audit
+
+	// One at a time reads accounts or takes projects, so that what is decided by never goes
+	// back to something older.
+	mu       sync.Mutex
+	accounts catalog.Accounts
+	projects []Project
+}
+
+// Open reads accounts and keys. On the first start, when there is no user, it makes the user
+// "admin" (see Config.AdminPassword and Announce); there is no password that is known to more
+// than who was told it (FAULTS C1). It starts nothing. Several processes may have the same
+// catalog and directory open.
+func Open(ctx context.Context, c Config) (*Access, error) {
+	if c.Route == nil {
+		c.Route = func(_, _, name string) (registry.Repo, error) { return registry.SplitRepo(name), nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := checkURL(c.URL); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(c.Directory)
+	if err != nil {
+		return nil, fmt.Errorf("directory of keys: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("directory of keys: %w", err)
+	}
+	a := &Access{
+		config: c, catalog: c.Catalog, log: c.Log, vault: &vault{dir: dir},
+		proofs: newProofs(), limits: newLimits(), verified: newVerified(), audit: newAudit(c.Log),
+	}
+	if a.keys, err = openKeyring(dir, c.Log, time.Now()); err != nil {
+		return nil, err
+	}
+	if err := a.firstUser(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.reload(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// SetProjects tells which projects there are, proxy and hosted. Until it is called there is none.
+func (a *Access) SetProjects(projects []Project) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.projects = append([]Project(nil), projects...)
+	a.now.Store(newSnapshot(a.accounts, a.projects, a.config.OIDC))
+}
+
+// reload reads all accounts.
+func (a *Access) reload(ctx context.Context) error {
+	// The lock is held over the question so that of two answers the newer one stays. Nobody who
+	// decides about a request waits for it.
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	accounts, err := a.catalog.Accounts(ctx)
+	if err != nil {
+		return fmt.Errorf("read accounts: %w", err)
+	}
+	a.accounts = accounts
+	a.now.Store(newSnapshot(a.accounts, a.projects, a.config.OIDC))
+	return nil
+}
+
+// watch is how often Run looks for changes that another process made, and for how long the
+// records of the audit log are gathered.
+const watch = time.Second
+
+// Run notices within two seconds what other processes change, writes the audit log and replaces
+// keys, until ctx ends. What was recorded by then is written before it returns.
+func (a *Access) Run(ctx context.Context) error {
+	tick := time.NewTicker(watch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			// What happened has to be in the audit log, however the server ends; a database
+			// that is away must not keep it from ending.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			a.audit.drain()
+			return a.flush(ctx)
+		case r := <-a.audit.queue:
+			if a.audit.gather(r) {
+				a.flushed(ctx)
+			}
+		case <-tick.C:
+			a.flushed(ctx)
+			a.refresh(ctx)
+			if err := a.keys.tend(time.Now()); err != nil {
+				a.log.Error("no new signing key", "err", err)
+			}
+		}
+	}
+}
+
+// refresh reads accounts again if somebody has changed them.
+func (a *Access) refresh(ctx context.Context) {
+	generation, err := a.catalog.Generation(ctx)
+	if err == nil && generation != a.now.Load().generation {
+		err = a.reload(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("accounts may be older than the catalog", "err", err)
+	}
+}
+
+// Handler answers what is beside the registry API: the token service and the logins of OIDC.
+func (a *Access) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/service/token", a.serveToken)
+	a.oidcRoutes(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.refuse(w, &registry.Fault{Code: registry.NameUnknown, Message: "there is nothing at this path"})
+	})
+	return mux
+}

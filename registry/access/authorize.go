@@ -1,0 +1,144 @@
+package access
+
+import (
+	"fmt"
+	"time"
+
+	"roadstead/registry"
+)
+
+// Authorize returns nil when p may do what it asks. Otherwise it is Unauthorized, when other
+// credentials could help, NameUnknown, when nothing may be said of whether there is such a
+// project, or Denied. Whoever sends wrong credentials too often gets TooManyRequests instead of
+// Unauthorized. Nothing but memory is looked at.
+func (a *Access) Authorize(p registry.Principal, action registry.Action, r registry.Resource) error {
+	return a.now.Load().authorize(of(p), right{r.Kind, action}, r.Repo, time.Now())
+}
+
+// Login says whether the ping of the API is answered 200 (nil) or is Unauthorized: clients ask
+// for a token only after a ping that was refused (RKE2 §3.4).
+func (a *Access) Login(p registry.Principal) error {
+	return a.now.Load().login(of(p), time.Now())
+}
+
+func (s *snapshot) login(p *principal, now time.Time) error {
+	_, refusal := s.stand(p, now)
+	if refusal == nil && p.kind == anybody && p.grants == nil && !s.open {
+		refusal = needed
+	}
+	return refusal
+}
+
+// stand is what an account is worth now.
+type standing struct {
+	known bool // it is somebody
+	user  *user
+	robot *robot
+}
+
+// stand looks the account of a principal up. An error says that it is worth nothing, and why.
+func (s *snapshot) stand(p *principal, now time.Time) (standing, error) {
+	if p.refusal != nil {
+		return standing{}, p.refusal
+	}
+	switch p.kind {
+	case aUser:
+		if u := s.users[p.id]; u != nil && !u.Disabled {
+			return standing{known: true, user: u}, nil
+		}
+		return standing{}, unfit.refusal
+	case aRobot:
+		if r := s.robots[p.id]; r != nil && r.usable(now) {
+			return standing{known: true, robot: r}, nil
+		}
+		return standing{}, unfit.refusal
+	}
+	return standing{}, nil
+}
+
+// may reports whether an account has a right in a project, which need not exist.
+func (st standing) may(what right, project string) bool {
+	switch {
+	case st.user != nil:
+		return st.user.admin || st.user.roles[project].has(what)
+	case st.robot != nil:
+		return (st.robot.Project == "" || st.robot.Project == project) && permits(st.robot.Permissions, project, what)
+	}
+	return false
+}
+
+// admin reports whether an account may do everything.
+func (st standing) admin() bool { return st.user != nil && st.user.admin }
+
+// authorize is where everything is decided. It depends on its arguments only.
+func (s *snapshot) authorize(p *principal, what right, repo registry.Repo, now time.Time) error {
+	st, refusal := s.stand(p, now)
+	if repo.Project == "" {
+		return s.system(p, st, refusal, what)
+	}
+	project, there := s.projects[repo.Project]
+	public := there && project.Public && what.looks()
+	switch {
+	case public:
+		return nil // whoever it is, and whatever a token says: anybody may
+	case st.may(what, repo.Project):
+		if there && !project.Hosted && what.content() && !what.looks() {
+			return proxy(repo.Project)
+		}
+		if p.grants != nil && !p.grants.cover(repo, what) {
+			return narrow
+		}
+		return nil
+	}
+
+	// It may not. Whether the project is there is nothing that a refusal may depend on, unless
+	// the caller may know that anyway (FAULTS B8, C19).
+	seen := there && (project.Public || st.may(right{registry.Repository, registry.Pull}, repo.Project))
+	switch {
+	case seen && !project.Hosted && what.content() && !what.looks():
+		return proxy(repo.Project) // no credentials would help
+	case refusal != nil:
+		return refusal
+	case st.known && seen:
+		return &registry.Fault{Code: registry.Denied, Message: fmt.Sprintf("the right to %s is not yours in project %s: ask an administrator of it for a role that has it", what, repo.Project)}
+	case st.known && !what.looks(), s.open && !what.looks():
+		return denied
+	case st.known, s.open:
+		return unknown
+	}
+	return needed
+}
+
+// system decides about what belongs to no project.
+func (s *snapshot) system(p *principal, st standing, refusal error, what right) error {
+	switch {
+	case what == right{registry.Catalog, registry.List}:
+		// Anybody: each name in it is decided about for itself.
+		if p.grants != nil && !p.grants.catalog {
+			return narrow
+		}
+		return nil
+	case refusal != nil:
+		return refusal
+	case !st.known:
+		return needed
+	case !st.admin() || p.grants != nil: // tokens are for the distribution API
+		return denied
+	}
+	return nil
+}
+
+// String is how a right is called in messages.
+func (r right) String() string { return string(r.action) + " a " + string(r.kind) }
+
+// The refusals that do not depend on what was asked for.
+var (
+	needed  error = &registry.Fault{Code: registry.Unauthorized, Message: "log in first: this is not for everybody"}
+	narrow  error = &registry.Fault{Code: registry.Unauthorized, Message: "the token was not asked for this: ask for one with the scope of the challenge"}
+	denied  error = &registry.Fault{Code: registry.Denied, Message: "this is not allowed: ask an administrator of the project for the right to it"}
+	unknown error = &registry.Fault{Code: registry.NameUnknown}
+)
+
+func proxy(project string) error {
+	return &registry.Fault{Code: registry.Denied, Message: "project " + project + " is a proxy cache: it cannot be pushed to or deleted from"}
+}

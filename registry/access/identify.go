@@ -1,0 +1,134 @@
+package access
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"roadstead/registry"
+	"roadstead/storage/catalog"
+)
+
+// Identify says who sent a request, by its Authorization header and nothing else: neither a
+// cookie nor what a proxy may have written into it. Credentials that are wrong, or that nobody
+// looks at because too many were, make a principal that is anybody.
+func (a *Access) Identify(r *http.Request) (registry.Principal, error) {
+	return a.identify(r), nil
+}
+
+func (a *Access) identify(r *http.Request) *principal {
+	headers := r.Header["Authorization"]
+	switch len(headers) {
+	case 0:
+		return anyone
+	case 1:
+	default:
+		return wrong
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if strings.EqualFold(scheme, "bearer") {
+		return a.bearer(strings.TrimSpace(token))
+	}
+	name, password, ok := r.BasicAuth()
+	switch {
+	case !ok:
+		return wrong
+	case name == "" && password == "":
+		return anyone
+	}
+	return a.basic(name, password, r.RemoteAddr)
+}
+
+// basic says who logs in with a name and a password or secret.
+func (a *Access) basic(name, password, remote string) *principal {
+	// A name or password that cannot be one costs nothing, as its length tells nothing of who
+	// has an account.
+	if len(name) > maxUser+registry.MaxName || utf8.RuneCountInString(password) > maxPassword || password == "" {
+		return wrong
+	}
+	if strings.HasPrefix(name, "robot$") {
+		return a.robot(name, password, remote)
+	}
+	s, host := a.now.Load(), hostOf(remote)
+	u, stored := s.named[name], ""
+	if u != nil && !u.Disabled {
+		if u.secret != nil && subtle.ConstantTimeCompare(sumOf(password), u.secret) == 1 {
+			return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
+		}
+		stored = u.password
+	}
+	// Whoever is unknown, disabled or without a password has none that matches, and that takes as
+	// long to find out.
+	key := a.proofs.key(name, stored, password)
+	ok, known := a.proofs.look(key)
+	if !known {
+		if err := a.limits.take(name, host, time.Now()); err != nil {
+			return &principal{refusal: err}
+		}
+		var (
+			first bool
+			err   error
+		)
+		ok, first, err = a.proofs.check(key, func() bool { return matches(stored, password) })
+		if ok || err != nil || !first {
+			a.limits.give(name, host, time.Now())
+		}
+		if err != nil {
+			return &principal{refusal: err}
+		}
+		if !ok && first {
+			a.failed(name, remote)
+		}
+	}
+	if !ok || stored == "" {
+		return wrong
+	}
+	return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
+}
+
+// robot says which robot logs in. Its secret cannot be guessed and costs nothing to compare, so
+// that no number of failures keeps the right one out.
+func (a *Access) robot(name, secret, remote string) *principal {
+	r := a.now.Load().called[name]
+	var stored [32]byte
+	if r != nil {
+		copy(stored[:], r.secret)
+	}
+	if subtle.ConstantTimeCompare(sumOf(secret), stored[:]) == 1 && r != nil && r.usable(time.Now()) {
+		return a.welcome(&principal{name: name, kind: aRobot, id: r.ID}, remote)
+	}
+	if a.proofs.keep(a.proofs.key(name, "", secret), false) {
+		if err := a.limits.take("", hostOf(remote), time.Now()); err != nil {
+			return &principal{refusal: err}
+		}
+		a.failed(name, remote)
+	}
+	return wrong
+}
+
+// welcome notes a login, of which there is one with each request.
+func (a *Access) welcome(p *principal, remote string) *principal {
+	if !a.audit.seen(p, hostOf(remote), time.Now()) {
+		r := record{entry: catalog.Entry{
+			At: time.Now(), Actor: p.name, Action: login, Kind: registry.Kind(p.kind), Resource: p.name, Remote: remote, Outcome: registry.Done,
+		}}
+		if p.kind == aUser {
+			r.login = p.id
+		}
+		a.audit.add(r)
+	}
+	return p
+}
+
+// failed notes a login that failed. As many are noted as limits let be tried, and the same one
+// once.
+func (a *Access) failed(name, remote string) {
+	a.audit.add(record{entry: catalog.Entry{
+		At: time.Now(), Actor: name, Action: login, Kind: Users, Resource: name, Remote: remote, Outcome: registry.Refused,
+	}})
+}
+
+// login is the action of whoever logs in.
+const login registry.Action = "login"

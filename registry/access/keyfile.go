@@ -1,0 +1,82 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Keys are in files "<kind>-<number>.key", numbered from 1. The one with the highest number is
+// used; older ones are still good for what was made with them. A file appears whole or not at
+// all, and only one of several processes makes the one of a number: the others read it.
+
+// keyName is the name of a key file.
+func keyName(kind string, number int) string { return kind + "-" + strconv.Itoa(number) + ".key" }
+
+// writeKey makes a key file. fs.ErrExist says that another process was quicker.
+func writeKey(dir, name string, content []byte) (err error) {
+	f, err := os.CreateTemp(dir, ".key-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		// A link, unlike a rename, does not replace what is there.
+		err = os.Link(f.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// readKeys reads all key files of a kind, by their number.
+func readKeys(dir, kind string, log *slog.Logger) (map[int][]byte, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	all := map[int][]byte{}
+	for _, entry := range entries {
+		text, ours := strings.CutPrefix(strings.TrimSuffix(entry.Name(), ".key"), kind+"-")
+		number, err := strconv.Atoi(text)
+		if !ours || err != nil || entry.Name() != keyName(kind, number) {
+			continue
+		}
+		path := filepath.Join(dir, entry.Name())
+		if info, err := entry.Info(); err == nil && info.Mode().Perm()&0o077 != 0 {
+			// Not refused: a volume whose files belong to a group by its mount has them so.
+			log.Warn("a key can be read by others: chmod 600 it, unless its volume wants it so", "file", path, "mode", info.Mode().Perm().String())
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another process has no more use for it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read keys: %w", err)
+		}
+		all[number] = content
+	}
+	return all, nil
+}
