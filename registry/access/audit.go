@@ -166,7 +166,7 @@ func (a *Access) flush(ctx context.Context) error {
 	if len(a.audit.batch) == 0 {
 		return nil
 	}
-	err := a.catalog.Update(ctx, func(tx *catalog.Tx) error {
+	err := a.catalog.Durable(ctx, func(tx *catalog.Tx) error {
 		for _, r := range a.audit.batch {
 			if err := tx.AddAudit(r.entry); err != nil {
 				return err

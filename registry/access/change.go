@@ -34,7 +34,7 @@ type deed struct {
 
 // change changes accounts and records it, both or neither, and decides by it at once.
 func (a *Access) change(ctx context.Context, d deed, fn func(*catalog.Tx) error) error {
-	err := a.catalog.Update(ctx, func(tx *catalog.Tx) error {
+	err := a.catalog.Durable(ctx, func(tx *catalog.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
