@@ -50,6 +50,8 @@ type Config struct {
 
 	OIDC *OIDC        // nil: users log in with passwords only
 	Log  *slog.Logger // nil: no log
+
+	cost cost // of hashing passwords; zero: what is usual. Tests hash many.
 }
 
 // Project is what has to be known of a project to decide about requests.
@@ -91,6 +93,9 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.cost == (cost{}) {
+		c.cost = usual
 	}
 	if err := checkURL(c.URL); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -50,7 +49,7 @@ func open(t testing.TB, change ...func(*Config)) *house {
 // again opens another Access over the same catalog and directory.
 func (h *house) again(change ...func(*Config)) *Access {
 	h.t.Helper()
-	c := Config{Catalog: h.db, Directory: filepath.Join(h.dir, "keys"), AdminPassword: password, Log: slog.New(slog.DiscardHandler)}
+	c := Config{Catalog: h.db, Directory: filepath.Join(h.dir, "keys"), AdminPassword: password, cost: cost{memory: 64, passes: 1, threads: 1}}
 	for _, change := range change {
 		change(&c)
 	}

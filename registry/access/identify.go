@@ -71,7 +71,7 @@ func (a *Access) basic(name, password, remote string) *principal {
 			first bool
 			err   error
 		)
-		ok, first, err = a.proofs.check(key, func() bool { return matches(stored, password) })
+		ok, first, err = a.proofs.check(key, func() bool { return matches(stored, password, a.config.cost) })
 		if ok || err != nil || !first {
 			a.limits.give(name, host, time.Now())
 		}

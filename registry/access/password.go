@@ -38,12 +38,12 @@ func hashPassword(password string, c cost) string {
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(hash))
 }
 
-// matches reports whether a password is that of a hash. Without a hash it works as long and
+// matches reports whether a password is that of a hash. Without a hash it does the same work and
 // says no, so that nobody learns who has an account here (FAULTS C5).
-func matches(stored, password string) bool {
+func matches(stored, password string, otherwise cost) bool {
 	c, salt, hash, ok := parseHash(stored)
 	if !ok {
-		c, salt, hash = usual, make([]byte, 16), make([]byte, 32)
+		c, salt, hash = otherwise, make([]byte, 16), make([]byte, 32)
 	}
 	got := argon2.IDKey([]byte(password), salt, c.passes, c.memory, c.threads, uint32(len(hash)))
 	return subtle.ConstantTimeCompare(got, hash) == 1 && ok

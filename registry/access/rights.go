@@ -53,6 +53,7 @@ var rights = map[right]Role{
 	{registry.Artifact, registry.Read}:   LimitedGuest,
 	{registry.Artifact, registry.List}:   LimitedGuest,
 	{registry.Tags, registry.List}:       LimitedGuest,
+	{registry.Tags, registry.Read}:       LimitedGuest,
 	{Settings, registry.Read}:            LimitedGuest,
 
 	{Members, registry.Read}: Guest,

@@ -56,7 +56,7 @@ func (a *Access) firstUser(ctx context.Context) error {
 		fault, _ := errors.AsType[*registry.Fault](err)
 		return invalid("the password for the first start: %s", fault.Message)
 	}
-	hash := hashPassword(password, usual)
+	hash := hashPassword(password, a.config.cost)
 	late := errors.New("another process was quicker")
 	err = a.change(ctx, deed{by: "first start", action: registry.Create, kind: Users, name: firstAdmin, detail: "admin"}, func(tx *catalog.Tx) error {
 		users, _, err := tx.CountUsers()
@@ -93,7 +93,7 @@ func (a *Access) AddUser(ctx context.Context, by string, u NewUser) error {
 	if err := checkPassword(u.Password); err != nil {
 		return err
 	}
-	hash, detail := hashPassword(u.Password, usual), ""
+	hash, detail := hashPassword(u.Password, a.config.cost), ""
 	if u.Admin {
 		detail = "admin"
 	}
@@ -109,7 +109,7 @@ func (a *Access) SetPassword(ctx context.Context, by, name, password string) err
 	if err := checkPassword(password); err != nil {
 		return err
 	}
-	hash := hashPassword(password, usual)
+	hash := hashPassword(password, a.config.cost)
 	return a.change(ctx, deed{by, registry.Update, Users, name, "password"}, func(tx *catalog.Tx) error {
 		u, err := tx.User(name)
 		if err == nil && u.Issuer != "" {
