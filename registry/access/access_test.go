@@ -128,14 +128,6 @@ var (
 	tool = registry.Repo{Project: "public", Name: "tool"}
 )
 
-func pull(repo registry.Repo) (registry.Action, registry.Resource) {
-	return registry.Pull, registry.Resource{Kind: registry.Repository, Repo: repo}
-}
-
-func push(repo registry.Repo) (registry.Action, registry.Resource) {
-	return registry.Push, registry.Resource{Kind: registry.Repository, Repo: repo}
-}
-
 // code is the code of an error for a client, "" for none.
 func code(err error) registry.Code {
 	for _, c := range []registry.Code{registry.Unauthorized, registry.Denied, registry.NameUnknown, registry.TooManyRequests, registry.Conflict, Invalid} {

@@ -26,7 +26,7 @@ type cost struct {
 // The first of the parameters that OWASP's Password Storage Cheat Sheet has for argon2id. The
 // second recommendation of RFC 9106, 64 MiB and three passes, costs five times the time and three
 // times the memory: two logins at once would double what a whole server takes, and all the nodes
-// of a cluster log in at once after a restart. Measured on one core of a small server: 25 ms.
+// of a cluster log in at once after a restart. Measured on a small server: 35 ms of one core.
 var usual = cost{memory: 19 << 10, passes: 2, threads: 1}
 
 // hashPassword returns a password in PHC form: "$argon2id$v=19$m=…,t=…,p=…$salt$hash".

@@ -42,7 +42,7 @@ const (
 	// Each hash takes 19 MiB and a core: two at once leave room to serve on the smallest node.
 	hashesAtOnce = 2
 
-	// With 25 ms for a hash, two of them at once, this many are through in less than a second;
+	// With 35 ms for a hash, two of them at once, this many are through in little over a second;
 	// on a machine that is busy it takes longer, but nobody waits longer than maxWait.
 	maxWaiting = 64
 	maxWait    = 5 * time.Second
