@@ -111,6 +111,9 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 		config: c, catalog: c.Catalog, log: c.Log, vault: &vault{dir: dir},
 		proofs: newProofs(), limits: newLimits(), verified: newVerified(), audit: newAudit(c.Log),
 	}
+	if err := tellLoose(dir, c.Log); err != nil {
+		return nil, err
+	}
 	if a.keys, err = openKeyring(dir, c.Log, time.Now()); err != nil {
 		return nil, err
 	}
@@ -155,6 +158,8 @@ const watch = time.Second
 func (a *Access) Run(ctx context.Context) error {
 	tick := time.NewTicker(watch)
 	defer tick.Stop()
+	hour := time.NewTicker(time.Hour)
+	defer hour.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,13 +169,14 @@ func (a *Access) Run(ctx context.Context) error {
 			defer cancel()
 			a.audit.drain()
 			return a.flush(ctx)
-		case r := <-a.audit.queue:
+		case r := <-a.audit.source():
 			if a.audit.gather(r) {
 				a.flushed(ctx)
 			}
 		case <-tick.C:
 			a.flushed(ctx)
 			a.refresh(ctx)
+		case <-hour.C:
 			if err := a.keys.tend(time.Now()); err != nil {
 				a.log.Error("no new signing key", "err", err)
 			}

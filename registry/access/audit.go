@@ -143,6 +143,15 @@ func (q *audit) seen(p *principal, host string, now time.Time) bool {
 	return false
 }
 
+// source is where records are gathered from: nothing while there are many that could not be
+// written, so that they wait in the queue, and who has more of them in front of it.
+func (q *audit) source() <-chan record {
+	if len(q.batch) >= maxBatch {
+		return nil
+	}
+	return q.queue
+}
+
 // gather puts a record to those that are written next, and reports whether these are many.
 func (q *audit) gather(r record) bool {
 	q.batch = append(q.batch, r)
@@ -187,8 +196,7 @@ func (a *Access) flush(ctx context.Context) error {
 	return nil
 }
 
-// flushed is flush for Run, which tries again a second later. What comes meanwhile stays in the
-// queue, and who has more waits there.
+// flushed is flush for Run, which tries again a second later.
 func (a *Access) flushed(ctx context.Context) {
 	if err := a.flush(ctx); err != nil && ctx.Err() == nil {
 		a.log.Error("the audit log waits", "err", err, "records", len(a.audit.batch))

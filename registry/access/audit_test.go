@@ -129,6 +129,12 @@ func TestAuditWaitsForTheCatalog(t *testing.T) {
 	if err := h.flush(t.Context()); err == nil {
 		t.Fatal("a closed catalog takes records")
 	}
+	for i := 10; h.audit.source() != nil; i++ { // what Run does, until these are many
+		h.audit.gather(record{entry: catalog.Entry{At: time.Now(), Reference: fmt.Sprint(i)}})
+	}
+	if n := len(h.audit.batch); n != maxBatch {
+		t.Errorf("%d records are gathered while they cannot be written, want %d", n, maxBatch)
+	}
 	h.catalog = whole
 	h.must(h.flush(t.Context()), h.flush(t.Context()))
 	entries := h.entries()[before:]
@@ -137,8 +143,8 @@ func TestAuditWaitsForTheCatalog(t *testing.T) {
 			t.Errorf("record %d is %q", i, e.Reference)
 		}
 	}
-	if len(entries) != 10 {
-		t.Errorf("%d records, want 10", len(entries))
+	if len(entries) != maxBatch || h.audit.source() == nil {
+		t.Errorf("%d records, want %d and more to be gathered", len(entries), maxBatch)
 	}
 }
 

@@ -52,7 +52,7 @@ func syncDir(dir string) error {
 }
 
 // readKeys reads all key files of a kind, by their number.
-func readKeys(dir, kind string, log *slog.Logger) (map[int][]byte, error) {
+func readKeys(dir, kind string) (map[int][]byte, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
@@ -65,10 +65,6 @@ func readKeys(dir, kind string, log *slog.Logger) (map[int][]byte, error) {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())
-		if info, err := entry.Info(); err == nil && info.Mode().Perm()&0o077 != 0 {
-			// Not refused: a volume whose files belong to a group by its mount has them so.
-			log.Warn("a key can be read by others: chmod 600 it, unless its volume wants it so", "file", path, "mode", info.Mode().Perm().String())
-		}
 		content, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // another process has no more use for it
@@ -79,4 +75,21 @@ func readKeys(dir, kind string, log *slog.Logger) (map[int][]byte, error) {
 		all[number] = content
 	}
 	return all, nil
+}
+
+// tellLoose tells of keys that others can read. They are not refused: a volume whose files belong
+// to a group by its mount has them so.
+func tellLoose(dir string, log *slog.Logger) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read keys: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && strings.HasSuffix(entry.Name(), ".key") && info.Mode().Perm()&0o077 != 0 {
+			log.Warn("a key can be read by others: chmod 600 it, unless its volume wants it so",
+				"file", filepath.Join(dir, entry.Name()), "mode", info.Mode().Perm().String())
+		}
+	}
+	return nil
 }

@@ -112,7 +112,7 @@ func (k *keyring) read() error {
 }
 
 func (k *keyring) readLocked() error {
-	files, err := readKeys(k.dir, "signing", k.log)
+	files, err := readKeys(k.dir, "signing")
 	if err != nil {
 		return err
 	}

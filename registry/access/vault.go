@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -46,7 +45,7 @@ func (a *Access) PutSecret(ctx context.Context, by, name, value string) error {
 	if value == "" || len(value) > maxSecret {
 		return invalid("the secret has %d bytes: 1 to %d are needed", len(value), maxSecret)
 	}
-	sealed, err := a.vault.seal(name, value, a.log)
+	sealed, err := a.vault.seal(name, value)
 	if err != nil {
 		return fmt.Errorf("seal secret %s: %w", name, err)
 	}
@@ -64,7 +63,7 @@ func (a *Access) Secret(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	value, err := a.vault.open(name, sealed, a.log)
+	value, err := a.vault.open(name, sealed)
 	if err != nil {
 		return "", fmt.Errorf("open secret %s: %w", name, err)
 	}
@@ -81,10 +80,10 @@ func (a *Access) DeleteSecret(ctx context.Context, by, name string) error {
 	})
 }
 
-func (v *vault) seal(name, value string, log *slog.Logger) (string, error) {
+func (v *vault) seal(name, value string) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err := v.read(log); err != nil {
+	if err := v.read(); err != nil {
 		return "", err
 	}
 	if len(v.keys) == 0 {
@@ -94,7 +93,7 @@ func (v *vault) seal(name, value string, log *slog.Logger) (string, error) {
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", fmt.Errorf("make a key: %w", err)
 		}
-		if err := v.read(log); err != nil { // it may be another process that has made it
+		if err := v.read(); err != nil { // it may be another process that has made it
 			return "", err
 		}
 	}
@@ -108,7 +107,7 @@ func (v *vault) seal(name, value string, log *slog.Logger) (string, error) {
 
 const sealedPrefix = "v1."
 
-func (v *vault) open(name, sealed string, log *slog.Logger) (string, error) {
+func (v *vault) open(name, sealed string) (string, error) {
 	rest, ok := strings.CutPrefix(sealed, sealedPrefix)
 	text, body, more := strings.Cut(rest, ".")
 	number, err := strconv.Atoi(text)
@@ -118,7 +117,7 @@ func (v *vault) open(name, sealed string, log *slog.Logger) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.keys[number] == nil {
-		if err := v.read(log); err != nil {
+		if err := v.read(); err != nil {
 			return "", err
 		}
 	}
@@ -139,8 +138,8 @@ func (v *vault) open(name, sealed string, log *slog.Logger) (string, error) {
 }
 
 // read reads all keys.
-func (v *vault) read(log *slog.Logger) error {
-	files, err := readKeys(v.dir, "vault", log)
+func (v *vault) read() error {
+	files, err := readKeys(v.dir, "vault")
 	if err != nil {
 		return err
 	}
