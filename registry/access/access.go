@@ -75,6 +75,7 @@ type Access struct {
 	limits   *limits   // of failed logins
 	verified *verified // tokens that were looked at
 	audit    *audit
+	portal   *portal // nil without OIDC
 
 	// One at a time reads accounts or takes projects, so that what is decided by never goes
 	// back to something older.
@@ -116,6 +117,11 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 	}
 	if a.keys, err = openKeyring(dir, c.Log, time.Now()); err != nil {
 		return nil, err
+	}
+	if c.OIDC != nil {
+		if a.portal, err = newPortal(a, c.OIDC); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.firstUser(ctx); err != nil {
 		return nil, err
@@ -199,7 +205,9 @@ func (a *Access) refresh(ctx context.Context) {
 func (a *Access) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/service/token", a.serveToken)
-	a.oidcRoutes(mux)
+	if a.portal != nil {
+		mux.Handle(home, a.portal.handler())
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, &registry.Fault{Code: registry.NameUnknown, Message: "there is nothing at this path"})
 	})

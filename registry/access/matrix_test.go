@@ -243,7 +243,7 @@ func TestOpenServer(t *testing.T) {
 // The roles of a user are those of its own and of its groups, by catalog and configuration.
 func TestGroups(t *testing.T) {
 	h := open(t, func(c *Config) {
-		c.OIDC = &OIDC{AdminGroup: "root", Groups: []GroupRole{{Group: "ops", Project: "staging", Role: Maintainer}}}
+		c.OIDC = &OIDC{Issuer: "https://idp", ClientID: "roadstead", AdminGroup: "root", Groups: []GroupRole{{Group: "ops", Project: "staging", Role: Maintainer}}}
 	})
 	groups := func(names ...string) {
 		t.Helper()

@@ -25,6 +25,11 @@ type user struct {
 	secret   []byte // SHA-256 of what docker login is given; nil for none
 	admin    bool
 	roles    map[string]rank // by project
+
+	// groups are those of the provider that there is now: another's say nothing of ours, even by
+	// the same names. trusted is when the secret stops to work, for want of a newer word from it.
+	groups  []string
+	trusted time.Time
 }
 
 type robot struct {
@@ -59,12 +64,16 @@ func newSnapshot(accounts catalog.Accounts, projects []Project, oidc *OIDC) *sna
 		}
 	}
 	for _, u := range s.users {
-		for _, group := range u.Groups {
+		if oidc == nil || u.Issuer != oidc.Issuer {
+			continue
+		}
+		u.groups, u.trusted = u.Groups, u.IdentifiedAt.Add(oidc.trust())
+		for _, group := range u.groups {
 			for _, m := range groups[group] {
 				u.raise(m)
 			}
 		}
-		if oidc != nil && oidc.AdminGroup != "" && slices.Contains(u.Groups, oidc.AdminGroup) {
+		if oidc.AdminGroup != "" && slices.Contains(u.groups, oidc.AdminGroup) {
 			u.admin = true
 		}
 	}
