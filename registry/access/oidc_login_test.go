@@ -120,7 +120,17 @@ func TestLoginByAProvider(t *testing.T) {
 			if page := b.get(p.URL + home); page.StatusCode != http.StatusOK || !strings.Contains(page.body, `href="/c/oidc/login"`) {
 				t.Errorf("the page of nobody: %s\n%s", page.Status, page.body)
 			}
+			asked := ""
+			b.on = func(u *url.URL) error {
+				if u.Host == p.issuer.addr && asked == "" {
+					asked = u.RawQuery
+				}
+				return nil
+			}
 			page := b.login(p.URL, home, "ada", "analytical")
+			if q, _ := url.ParseQuery(asked); q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" || len(q.Get("code_challenge")) != 43 {
+				t.Errorf("the provider is asked for %s, want a code with PKCE", asked)
+			}
 			if page.StatusCode != http.StatusOK || page.Request.URL.String() != p.URL+home {
 				t.Fatalf("logged in to %s: %s\n%s", page.Request.URL, page.Status, page.body)
 			}
@@ -409,7 +419,7 @@ func TestAProviderThatIsDown(t *testing.T) {
 	p := dock(t, newIssuer(t), httptest.NewUnstartedServer)
 	p.Start()
 	page := p.browser().get(p.URL + loginPath)
-	if page.StatusCode != http.StatusServiceUnavailable || page.Header.Get("Retry-After") == "" || !strings.Contains(page.body, "login provider gives no answer") {
+	if page.StatusCode != http.StatusServiceUnavailable || page.Header.Get("Retry-After") == "" || !strings.Contains(page.body, "The login provider gives no answer") {
 		t.Errorf("login: %s %v\n%s", page.Status, page.Header, page.body)
 	}
 	if strings.Contains(page.body, "dial") {

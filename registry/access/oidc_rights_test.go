@@ -109,7 +109,7 @@ func TestASecretForDockerLogin(t *testing.T) {
 	b.login(p.URL, home, "ada", "analytical")
 	page := b.post(p.URL+home+"secret", nil)
 	found := shownSecret.FindStringSubmatch(page.body)
-	if found == nil || !strings.Contains(page.body, "docker login "+p.Listener.Addr().String()+" --username ada\n") && !strings.Contains(page.body, "docker login "+p.Listener.Addr().String()+" --username ada<") {
+	if found == nil || !strings.Contains(page.body, "docker login "+p.Listener.Addr().String()+" -u ada<") {
 		t.Fatalf("the page: %s", page.body)
 	}
 	first := found[1]

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"roadstead/registry"
@@ -83,7 +84,7 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, level := http.StatusInternalServerError, slog.LevelError
 	var fault *registry.Fault
 	if errors.As(err, &fault) {
-		view.Message = fault.Message
+		view.Message = sentence(fault.Message)
 	}
 	switch {
 	case errors.Is(err, errFlow):
@@ -94,7 +95,7 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, err error) {
 		view.Title, view.Message = "Bad address", "The address of this page is none that the login provider could send you back to."
 	case errors.Is(err, registry.Unavailable):
 		status, level = http.StatusServiceUnavailable, slog.LevelWarn
-		view.Title = "No answer"
+		view.Title, view.Message = "No answer", "The login provider gives no answer now. Try again in a moment; accounts that have a password here work all the same."
 		w.Header().Set("Retry-After", strconv.Itoa(int(providerRest.Seconds())))
 	case errors.Is(err, registry.Denied):
 		status, level = http.StatusForbidden, slog.LevelWarn
@@ -105,6 +106,14 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p.log.Log(r.Context(), level, "login page failed", "path", r.URL.Path, "status", status, "err", err)
 	p.render(w, status, "error.html", view)
+}
+
+// sentence makes one of the message of an error.
+func sentence(message string) string {
+	if message == "" {
+		return message
+	}
+	return strings.ToUpper(message[:1]) + message[1:] + "."
 }
 
 // view is what the pages show.
