@@ -211,25 +211,47 @@ func TestNothingGoesElsewhereThanToTheProvider(t *testing.T) {
 	defer sentinel.Close()
 
 	l := newLair(t)
-	for name, lead := range map[string]func(){
-		"the token endpoint redirects": func() {
+	l.token = l.signed(t, eddsa, l.claims(nil), l.sign)
+	answers := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token": "at", "token_type": "Bearer", "id_token": %q}`, l.token)
+	}
+	for _, tt := range []struct {
+		name string
+		why  string // what the error says
+		lead func()
+	}{
+		{"the token endpoint redirects to another host", "refused it without a reason", func() {
 			l.answer = func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, sentinel.URL, http.StatusTemporaryRedirect)
 			}
-		},
-		"plain http for keys":     func() { l.document["jwks_uri"] = "http://keys.example.com/" },
-		"plain http for tokens":   func() { l.document["token_endpoint"] = "http://token.example.com/" },
-		"plain http for browsers": func() { l.document["authorization_endpoint"] = "http://auth.example.com/" },
-		"no endpoint for tokens":  func() { delete(l.document, "token_endpoint") },
-		"another issuer":          func() { l.document["issuer"] = "https://login.example.com" },
-		"an endless document":     func() { l.document["more"] = strings.Repeat("a", answerLimit) },
+		}},
+		{"the token endpoint redirects to itself", "refused it without a reason", func() {
+			l.answer = func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.RawQuery != "" {
+					answers(w, r)
+					return
+				}
+				http.Redirect(w, r, "/token?again", http.StatusTemporaryRedirect)
+			}
+		}},
+		{"plain http for keys", "is not https", func() { l.document["jwks_uri"] = "http://keys.example.com/" }},
+		{"plain http for tokens", "is not https", func() { l.document["token_endpoint"] = "http://token.example.com/" }},
+		{"plain http for claims", "is not https", func() { l.document["userinfo_endpoint"] = "http://info.example.com/" }},
+		{"plain http for browsers", "is not https", func() { l.document["authorization_endpoint"] = "http://auth.example.com/" }},
+		{"no endpoint for tokens", "is not https", func() { delete(l.document, "token_endpoint") }},
+		{"another issuer", "did not match", func() { l.document["issuer"] = "https://login.example.com" }},
+		{"an endless document", errTooLong.Error(), func() { l.document["more"] = strings.Repeat("a", answerLimit) }},
 	} {
 		before := maps.Clone(l.document)
-		lead()
-		if got, err := l.exchange(t); err == nil {
-			t.Errorf("%s: logged in as %+v", name, got)
+		tt.lead()
+		if got, err := l.exchange(t); err == nil || !strings.Contains(err.Error(), tt.why) {
+			t.Errorf("%s: %+v, %v; want an error with %q", tt.name, got, err, tt.why)
 		}
 		l.document, l.answer = before, nil
+	}
+	if _, err := l.exchange(t); err != nil {
+		t.Errorf("what was refused was not all that was wrong: %v", err)
 	}
 
 	p, err := newProvider(&OIDC{Issuer: l.URL, ClientID: "roadstead"})

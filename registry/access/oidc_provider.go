@@ -135,15 +135,17 @@ func (p *provider) ask(ctx context.Context) (*discovered, error) {
 		return nil, noAnswer("discover the OIDC provider", err)
 	}
 	d := &discovered{Provider: said, endpoint: said.Endpoint()}
-	// OpenID Connect Discovery 1.0 §3: without a word on the methods it is Basic.
+	// OpenID Connect Discovery 1.0 §3: without a word on the methods it is Basic. A client without a
+	// secret names itself in the body (RFC 6749 §3.2.1).
 	d.endpoint.AuthStyle = oauth2.AuthStyleInHeader
-	if len(more.Methods) > 0 && !slices.Contains(more.Methods, "client_secret_basic") {
+	if p.config.ClientSecret == "" || len(more.Methods) > 0 && !slices.Contains(more.Methods, "client_secret_basic") {
 		d.endpoint.AuthStyle = oauth2.AuthStyleInParams
 	}
-	for _, endpoint := range []string{d.endpoint.AuthURL, d.endpoint.TokenURL, more.Keys, said.UserInfoEndpoint()} {
-		if endpoint == "" && endpoint == said.UserInfoEndpoint() {
-			continue // the only one that a provider need not have
-		}
+	endpoints := []string{d.endpoint.AuthURL, d.endpoint.TokenURL, more.Keys}
+	if info := said.UserInfoEndpoint(); info != "" { // the only one that a provider need not have
+		endpoints = append(endpoints, info)
+	}
+	for _, endpoint := range endpoints {
 		u, err := url.Parse(endpoint)
 		if err == nil {
 			err = p.config.safe(u)

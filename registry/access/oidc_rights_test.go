@@ -308,6 +308,13 @@ func TestNobodyIsTakenOverByAName(t *testing.T) {
 	if p.who(basic("Ada", password)).Name() != "Ada" {
 		t.Error("a local account does not work any more")
 	}
+	// Even when nobody has it, the name of the first administrator is nobody's.
+	p.must(p.SetAdmin(t.Context(), "test", "Ada", true), p.DeleteUser(t.Context(), "test", firstAdmin))
+	all["admin"] = person{Sub: "8", Password: "x"}
+	p.issuer.has(t, all)
+	if page := p.browser().login(p.URL, home, "admin", "x"); !strings.Contains(page.body, "<h1>admin-3</h1>") {
+		t.Errorf("the provider has made %s", page.body)
+	}
 }
 
 func TestC11_NothingSecretIsWrittenAnywhere(t *testing.T) {
