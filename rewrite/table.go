@@ -15,9 +15,10 @@ import (
 // A project whose name has no dot hides the Docker Hub organisation of the same name from
 // requests that name no project; one with a dot hides nothing, as organisations have none.
 type Project struct {
-	Name  string   // "docker.io"
-	Hub   bool     // one-component names are below library/, as on Docker Hub
-	Hosts []string // registries that it stands for, as ?ns= names them; none: that of its name
+	Name   string   // "docker.io"
+	Hub    bool     // one-component names are below library/, as on Docker Hub
+	Hosts  []string // registries that it stands for, as ?ns= names them; none: that of its name
+	Hosted bool     // it is pushed to, and stands for no registry but this one
 }
 
 // Table finds the project and repository that a request means. It is closed: a name that
@@ -76,6 +77,12 @@ func (t *Table) add(p Project) error {
 	}
 	t.projects[p.Name] = &p
 	hosts := p.Hosts
+	if p.Hosted {
+		if p.Hub || len(hosts) > 0 {
+			return errors.New("it is hosted here and cannot stand for another registry")
+		}
+		return nil
+	}
 	if len(hosts) == 0 {
 		hosts = []string{p.Name}
 	}

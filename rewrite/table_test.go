@@ -14,7 +14,7 @@ func newTable(t testing.TB, fallback string) *Table {
 		{Name: "docker.io", Hub: true, Hosts: []string{"docker.io"}},
 		{Name: "quay.io"},
 		{Name: "redhat", Hosts: []string{"registry.redhat.io", "Registry.Access.RedHat.com:443", "localhost:5999"}},
-		{Name: "production"},
+		{Name: "production", Hosted: true},
 	}, map[string]string{
 		"quay.mirror.example":    "quay.io",
 		"Mirror.Example:8443":    "redhat",
@@ -52,6 +52,7 @@ func TestRoute(t *testing.T) {
 		{"library is completed in the default project", "", "", "busybox", "docker.io/library/busybox"},
 
 		{"ns", "", "quay.io", "coreos/etcd", "quay.io/coreos/etcd"},
+		{"ns is no hosted project", "", "production", "team/web", "NAME_UNKNOWN"},
 		{"ns in capitals", "", "Quay.IO", "coreos/etcd", "quay.io/coreos/etcd"},
 		{"ns with the port of https", "", "quay.io:443", "coreos/etcd", "quay.io/coreos/etcd"},
 		{"ns with another port", "", "quay.io:8443", "coreos/etcd", "NAME_UNKNOWN"},
@@ -189,6 +190,8 @@ func TestNewTableRefuses(t *testing.T) {
 	}{
 		{"a bad project name", []Project{{Name: "Docker"}}, nil, "", `"Docker"`},
 		{"a project without a name", []Project{{}}, nil, "", `project ""`},
+		{"hosted here and elsewhere", []Project{{Name: "a", Hosted: true, Hosts: []string{"a.example"}}}, nil, "", "hosted here"},
+		{"hosted here and on Docker Hub", []Project{{Name: "a", Hosted: true, Hub: true}}, nil, "", "hosted here"},
 		{"a project named like the root", []Project{{Name: "v2"}}, nil, "", `"v2"`},
 		{"a project twice", []Project{hub, hub}, nil, "", "twice"},
 		{"a registry of two projects", []Project{{Name: "a", Hosts: []string{"quay.io"}}, {Name: "b", Hosts: []string{"Quay.io:443"}}}, nil, "", `project "a" already`},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // Check is the command of that name.
@@ -38,12 +39,27 @@ func summary(w io.Writer, c Config) error {
 	}
 	fmt.Fprintf(w, "%s is good.\n\n", cmp.Or(c.File, "The built-in configuration (no file was found)"))
 	fmt.Fprintf(w, "registry  %s, %s\n", c.Listen, scheme)
+	if c.URL != "" {
+		fmt.Fprintf(w, "url       %s\n", c.URL)
+	}
 	fmt.Fprintf(w, "admin     %s\n", admin)
 	fmt.Fprintf(w, "storage   %s, %s\n", c.Storage.Directory, limits(c.Storage))
+	fmt.Fprintf(w, "uploads   %s\n", uploadLimits(c.Uploads))
+	fmt.Fprintf(w, "collect   %s\n", collections(c.Collect))
+	if c.OIDC.Issuer != "" {
+		fmt.Fprintf(w, "sign-in   %s, as %s, %s\n", c.OIDC.Issuer, c.OIDC.ClientID, mapped(c.OIDC))
+	}
+	if c.AdminPassword != "" {
+		fmt.Fprintln(w, "admin     has a password from the start")
+	}
 	fmt.Fprintf(w, "default   %s\n\n", cmp.Or(c.DefaultProject, "names without a project are unknown"))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PROJECT\tUPSTREAM\tNS\tTTL\tKEEP\tNOTES")
 	for _, p := range c.Projects {
+		if p.Hosted {
+			fmt.Fprintf(table, "%s\t(hosted)\t\t\t\t%s\n", p.Name, strings.Join(hostedNotes(p), ", "))
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, strings.Join(p.Remote.Endpoints, ", "), strings.Join(p.Names, ", "),
 			durationText(p.TTL), durationText(p.Keep), strings.Join(notes(p), ", "))
 	}
@@ -64,6 +80,65 @@ func limits(s Storage) string {
 	return most
 }
 
+func uploadLimits(u Uploads) string {
+	var all []string
+	for _, limit := range []struct {
+		most int64
+		of   string
+	}{{u.Max, "each"}, {u.MaxProject, "together in a project"}, {u.MaxNode, "all together"}} {
+		if limit.most > 0 {
+			all = append(all, fmt.Sprintf("at most %s %s", bytesText(limit.most), limit.of))
+		}
+	}
+	if all == nil {
+		all = append(all, "as large as the disk lets them")
+	}
+	return strings.Join(append(all, "thrown away when they rest for "+durationText(u.Idle)), ", ")
+}
+
+func collections(c Collect) string {
+	what := "what was pushed and nothing has referred to for " + durationText(c.Grace)
+	if c.Every == 0 {
+		return what + ", only by the command gc"
+	}
+	return what + ", every " + durationText(c.Every)
+}
+
+func mapped(o OIDC) string {
+	text := fmt.Sprintf("%d groups with a role", len(o.Groups))
+	if o.AdminGroup != "" {
+		text += ", group " + o.AdminGroup + " administrates"
+	}
+	return text
+}
+
+// hostedNotes are the notes of a project that people push to.
+func hostedNotes(p Project) []string {
+	all := []string{"private"}
+	if p.Public {
+		all[0] = "public"
+	}
+	if p.Quota > 0 {
+		all = append(all, "at most "+bytesText(p.Quota))
+	}
+	if len(p.Immutable) > 0 {
+		all = append(all, fmt.Sprintf("%d immutable", len(p.Immutable)))
+	}
+	return append(all, retention(p.Retain.Newest, p.Retain.Pulled)...)
+}
+
+// retention says which tags stay; nothing when all do.
+func retention(newest int, pulled time.Duration) []string {
+	var all []string
+	if newest > 0 {
+		all = append(all, fmt.Sprintf("keeps the %d newest tags", newest))
+	}
+	if pulled > 0 {
+		all = append(all, "keeps tags pulled within "+durationText(pulled))
+	}
+	return all
+}
+
 // notes are what is worth knowing of a project at a glance.
 func notes(p Project) []string {
 	var all []string
@@ -72,6 +147,7 @@ func notes(p Project) []string {
 			all = append(all, note)
 		}
 	}
+	add(!p.Public, "private")
 	add(p.Remote.Prefix != "", "prefix "+p.Remote.Prefix)
 	add(p.Remote.Username != "", "as user "+p.Remote.Username)
 	add(p.Remote.CredentialHelper != "", "credentials by "+p.Remote.CredentialHelper)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"log/slog"
+	"slices"
 	"time"
+
+	"roadstead/storage/catalog"
 )
 
 // Config is the whole configuration, checked: every value in it can be used as it is. It is
@@ -13,8 +16,14 @@ type Config struct {
 	Listen string // the registry's address, "host:port"
 	Admin  string // the address of metrics and health; "" is off
 	TLS    TLS    // the zero value is plain HTTP
+	URL    string // what clients call this server, "https://mirror.example.com"; "" is what each of them says
+
+	AdminPassword Secret // of the first user, at the first start only; "" has one made
+	OIDC          OIDC
 
 	Storage Storage
+	Uploads Uploads
+	Collect Collect
 	Memory  int64         // bytes of manifests kept in memory
 	Drain   time.Duration // how long streams may take to end after SIGTERM
 	Log     Log
@@ -35,15 +44,55 @@ type Storage struct {
 	Floor     int64 // bytes left free; zero: the storage room decides; negative: none
 }
 
+// Uploads bounds what is being pushed, in bytes. Zero: no bound.
+type Uploads struct {
+	Max        int64         // of one upload
+	MaxProject int64         // of all of a project
+	MaxNode    int64         // of all there are
+	Idle       time.Duration // one that nobody goes on with is thrown away after this
+}
+
+// Collect says when pushed content that nothing refers to any more goes.
+type Collect struct {
+	Grace time.Duration // it stays this long
+	Every time.Duration // zero: never by itself
+}
+
+// OIDC is where people sign in beside the accounts of this server. Without an issuer they do not.
+type OIDC struct {
+	Issuer           string
+	ClientID         string
+	ClientSecret     Secret
+	ClientSecretName string // of a stored secret, instead
+	CAFile           string // "": the system's
+	CA               string // what is in it
+	Scopes           []string
+	UsernameClaim    string
+	GroupsClaim      string
+	AdminGroup       string // its members administrate everything; "": nobody by a group
+	Groups           []Group
+}
+
+// Group gives the members of a group of the issuer a role in a project.
+type Group struct{ Group, Project, Role string }
+
 // Log says what is written to stderr.
 type Log struct {
 	Level slog.Level
 	JSON  bool
 }
 
-// Project is one upstream under the name that clients use.
+// Project is one upstream under the name that clients use, or, if it is hosted, what people push
+// there. What is about upstreams is zero then, and the other way round.
 type Project struct {
 	Name   string
+	Public bool // anybody may pull from it
+	Hosted bool
+
+	Quota     int64    // bytes of stored content; zero: none
+	Immutable []string // globs "repo" or "repo:tag" of tags that never move and never go
+	Retain    Retain
+
 	Remote Remote
 	Hub    bool     // names of one component are below library/
 	Names  []string // values of ?ns= that mean this project; the first one is what it is called upstream
@@ -58,6 +107,33 @@ type Project struct {
 	DenyWithUpstream bool          // upstream's denial holds for what is cached too
 }
 
+// hosted are the projects that people push to and that the configuration has, as the catalog
+// keeps them.
+func (c Config) hosted() []catalog.Project {
+	var all []catalog.Project
+	for _, p := range c.Projects {
+		if p.Hosted {
+			all = append(all, catalog.Project{
+				Name: p.Name, Configured: true, Public: p.Public, Quota: p.Quota, Immutable: p.Immutable,
+				Retention: catalog.Retention{Newest: p.Retain.Newest, Pulled: p.Retain.Pulled},
+			})
+		}
+	}
+	return all
+}
+
+// proxies are the projects that have an upstream.
+func (c Config) proxies() []Project {
+	return slices.DeleteFunc(slices.Clone(c.Projects), func(p Project) bool { return p.Hosted })
+}
+
+// Retain says which tags of a hosted project stay: those that either rule keeps. Zero in both
+// keeps all.
+type Retain struct {
+	Newest int
+	Pulled time.Duration
+}
+
 // Remote is the part of a project that its connection to upstream depends on. What a
 // connection reads once and for all from a file is held as well, so that two values differ
 // when the file has changed.
@@ -68,6 +144,7 @@ type Remote struct {
 	Username         string
 	Password         Secret
 	PasswordFile     string // instead of Password; read again when it is refused
+	PasswordSecret   string // instead: the name of a stored secret, which Password is once it is known
 	CredentialHelper string
 	AuthHosts        []string
 
@@ -79,6 +156,11 @@ type Remote struct {
 	Insecure     bool
 	AllowPrivate bool
 	Proxy        Secret // URL, "direct", or "" for the environment's; a URL may hold a password
+}
+
+// credentials reports whether upstream is told who asks.
+func (r Remote) credentials() bool {
+	return r.Username != "" || r.CredentialHelper != "" || r.ClientCertificate != ""
 }
 
 // Secret is text that no log line, error or summary shows.
@@ -109,13 +191,18 @@ func defaults() Config {
 		Memory:         64 << 20,
 		Drain:          time.Minute,
 		DefaultProject: "docker.io",
+		// A day: an upload that broke in the evening goes on in the morning, and what is about to
+		// be tagged has been pushed before.
+		Uploads: Uploads{Idle: 24 * time.Hour},
+		Collect: Collect{Grace: 24 * time.Hour, Every: 24 * time.Hour},
 	}
 }
 
 // newProject is a project of which only the name is known.
 func newProject(name string) Project {
 	return Project{
-		Name: name,
+		Name:   name,
+		Public: true,
 		// A minute is short enough that a moved tag is seen by the next rollout, and long
 		// enough that a hundred nodes starting one image ask upstream once.
 		TTL:      time.Minute,

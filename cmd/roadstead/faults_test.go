@@ -138,7 +138,7 @@ var faultTable = []struct {
 		`3: "A.example" is the same as "a.example" above; remove one of them`},
 
 	{"no endpoints", "projects:\n  mirror:\n    ttl: 1m\n",
-		`2: project mirror has no endpoints; write endpoints: [ "https://…" ] below it`},
+		`2: project mirror has no endpoints; write hosted: true below it for one that people push to, or endpoints: [ "https://…" ] for a proxy`},
 	{"empty endpoints", "projects:\n  quay.io:\n    endpoints: []\n",
 		`3: endpoints: the list is empty; write at least one URL, such as "https://quay.io"`},
 	{"endpoint without a scheme", "projects: { quay.io: { endpoints: [ quay.io ] } }\n",
@@ -206,6 +206,85 @@ var faultTable = []struct {
 		`1: deny: ":latest" is not a pattern; write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`},
 	{"pattern with an open bracket", "projects: { quay.io: { deny: [ \"team/[a\" ] } }\n",
 		`1: deny: "team/[a" is not a pattern; write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`},
+
+	{"project of a path of ours", "projects:\n  c: { endpoints: [ https://quay.io ] }\n  api: { hosted: true }\n  service: { hosted: true }\n",
+		`2: "c" cannot be the name of a project, people sign in at /c/oidc/login; choose another name
+3: "api" cannot be the name of a project, /api is for Harbor's REST API; choose another name
+4: "service" cannot be the name of a project, tokens are given out at /service/token; choose another name`},
+	{"hosted project with an upstream", "projects:\n  production:\n    hosted: true\n    endpoints: [ https://quay.io ]\n    ttl: 1m\n",
+		`4: endpoints: a hosted project has no upstream, and what is pushed to it stays; remove the line, or hosted: true for a proxy
+5: ttl: a hosted project has no upstream, and what is pushed to it stays; remove the line, or hosted: true for a proxy`},
+	{"proxy with what only a hosted project has", "projects:\n  quay.io:\n    quota: 1GiB\n    immutable: [ \"**:v*\" ]\n    retain: { newest: 3 }\n",
+		`3: quota: a proxy has what its upstream has, and evicts what nobody uses; remove the line, or write hosted: true for a project that people push to
+4: immutable: a proxy has what its upstream has, and evicts what nobody uses; remove the line, or write hosted: true for a project that people push to
+5: retain: a proxy has what its upstream has, and evicts what nobody uses; remove the line, or write hosted: true for a project that people push to`},
+	{"neither hosted nor with an upstream", "projects:\n  production: { public: true }\n",
+		`2: project production has no endpoints; write hosted: true below it for one that people push to, or endpoints: [ "https://…" ] for a proxy`},
+	{"quota with a bare letter", "projects: { production: { hosted: true, quota: 100G } }\n",
+		`1: quota: "100G" is not a size; write 100GiB (powers of 1024) or 100GB (powers of 1000)`},
+	{"no quota at all", "projects: { production: { hosted: true, quota: 0 } }\n",
+		`1: quota: nothing fits into no bytes; write a size, or remove the line for no limit`},
+	{"immutable that is no pattern", "projects: { production: { hosted: true, immutable: [ \"production/app:v*\", \"v[1\" ] } }\n",
+		`1: immutable: "production/app:v*" begins with the project's name; write "app:v*": patterns are below the project
+1: immutable: "v[1" is not a pattern; write repository or repository:tag in lower case with * within a component and ** across, such as "library/**" or "rancher/*:v1.*"`},
+	{"retention that nobody knows", "projects: { production: { hosted: true, retain: { newst: 3 } } }\n",
+		`1: "newst" is not a key of retain; did you mean "newest"?`},
+	{"retention below zero", "projects: { production: { hosted: true, retain: { newest: -1, pulled: 30 } } }\n",
+		`1: newest: "-1" is not a number of things; write a whole number, such as 10
+1: pulled: 30 has no unit; write 30s, 30m or 30h`},
+	{"neither public nor private", "projects: { production: { hosted: true, public: everybody } }\n",
+		`1: public: "everybody" is neither true nor false; write true or false`},
+	{"two passwords, one stored", "projects: { quay.io: { username: u, password: SECRET, password_secret: quay } }\n",
+		`1: password_secret: there is another password as well; remove one of them`},
+	{"stored password without a user", "projects: { quay.io: { password_secret: quay } }\n",
+		`1: password: there is no username; write username beside it`},
+	{"stored password that is a path", "projects: { quay.io: { username: u, password_secret: ../quay } }\n",
+		`1: password_secret: "../quay" is not the name of a secret; write the name that "roadstead secret set NAME" was given: letters and digits joined by '.', '_' or '-'`},
+
+	{"url without a scheme", "url: mirror.example.com\n",
+		`1: url: it is not the URL of a server; write scheme and host, such as "https://mirror.example.com"`},
+	{"url with a password", "url: https://u:SECRET@mirror.example.com\n",
+		`1: url: it is not the URL of a server; write scheme and host, such as "https://mirror.example.com"`},
+	{"url with a path", "url: https://mirror.example.com/v2/\n",
+		`1: url: "https://mirror.example.com/v2" has a path; write "https://mirror.example.com": the registry is at the root of its host`},
+	{"admin password file not there", "admin_password_file: absent\n",
+		`1: admin_password_file: the file cannot be read: open absent: no such file or directory; name a file that this user can read; relative paths start from the folder of the configuration file`},
+	{"admin password file empty", "admin_password_file: empty\n",
+		`1: admin_password_file: the file is empty; put the password into it`},
+	{"uploads that nobody knows", "uploads: { max_size: 1GiB }\n",
+		`1: "max_size" is not a key of uploads; did you mean "max_node"?`},
+	{"uploads without a time", "uploads: { idle: 0s }\n",
+		`1: idle: no upload could ever be gone on with; write how long one may rest, such as 24h`},
+	{"collection without a grace", "collect: { grace: 0s, every: soon }\n",
+		`1: grace: what is pushed before its manifest would go at once; write how long it may wait for it, such as 24h
+1: every: "soon" is not a duration; write a number and a unit, such as 30s, 5m, 2h or 7d`},
+
+	{"oidc with nothing in it", "oidc: {}\n",
+		`1: oidc: there is no issuer; write its URL, such as "https://id.example.com"
+1: oidc: there is no client_id; write what the issuer calls this server
+1: oidc: there is no client_secret_file; write the file that holds the client's secret, or client_secret_name for one that was stored by "roadstead secret set"
+1: oidc: there is no url, and the issuer has to know where to send people back to; write url: "https://mirror.example.com" at the top, with the name that people use`},
+	{"oidc in clear text", "url: https://mirror.example.com\noidc: { issuer: \"http://id.example.com\", client_id: r, client_secret: SECRET }\n",
+		`2: issuer: people's passwords and names would go there in clear text; write https://`},
+	{"oidc with two secrets", "url: https://mirror.example.com\noidc: { issuer: \"https://id.example.com\", client_id: r, client_secret: SECRET, client_secret_name: oidc }\n",
+		`2: client_secret_name: client_secret is there as well; remove one of them`},
+	{"oidc with groups that lead nowhere", `url: https://mirror.example.com
+oidc:
+  issuer: https://id.example.com
+  client_id: r
+  client_secret: SECRET
+  groups:
+    - { group: dev, project: production, role: Developer }
+    - { group: dev, project: Production, role: developer }
+    - { group: dev, role: developer }
+    - { group: dev, project: production, role: boss }
+    - dev
+`,
+		`7: role: "Developer" is not a role; did you mean "developer"?
+8: project: "Production" is not the name of a project; write lower-case letters and digits joined by single '.', '_' or '-', such as production
+9: groups: one of group, project and role is not there; write { group: dev, project: production, role: developer }
+10: role: "boss" is not a role; known are projectAdmin, maintainer, developer, guest, limitedGuest
+11: groups is "dev"; write one "key: value" per line, indented below it`},
 
 	{"everything at once, in the order of the file", `listen: "5000"
 memry: 1MiB
@@ -291,15 +370,15 @@ func FuzzParseConfig(f *testing.F) {
 		if len(faults) > 0 {
 			return
 		}
-		if _, err := newTable(c); err != nil {
+		if _, err := newTable(c, c.hosted()); err != nil {
 			t.Errorf("passed: %v", err)
 		}
 		var u upstreams
-		next, err := u.connect(c.Projects)
+		next, err := u.connect(c.proxies())
 		if err != nil {
 			t.Fatalf("passed: %v", err)
 		}
-		if err := new(cache.Cache).SetProjects(next.cached(c.Projects)); err != nil {
+		if err := new(cache.Cache).SetProjects(next.cached(c.proxies())); err != nil {
 			t.Errorf("passed: %v", err)
 		}
 		if len(c.Projects) == 0 || c.Memory < 0 || c.Drain < 0 || c.Storage.Directory == "" {

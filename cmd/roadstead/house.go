@@ -17,6 +17,7 @@ import (
 	"roadstead/registry"
 	"roadstead/registry/server"
 	"roadstead/rewrite"
+	"roadstead/storage/catalog"
 )
 
 // House is every room of a running server, stacked: requests come in at the server, are routed
@@ -76,7 +77,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger) (_ *House, err
 	if h.cache, err = newCache(cfg, h.data, &h.upstreams, log); err != nil {
 		return nil, err
 	}
-	table, err := newTable(cfg)
+	table, err := newTable(cfg, cfg.hosted())
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func (h *House) Close() error {
 
 // newCache stacks a cache on the upstreams of a configuration.
 func newCache(cfg Config, data *Data, u *upstreams, log *slog.Logger) (*cache.Cache, error) {
-	next, err := u.connect(cfg.Projects)
+	next, err := u.connect(cfg.proxies())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func newCache(cfg Config, data *Data, u *upstreams, log *slog.Logger) (*cache.Ca
 		maxSize = total / 100 * share
 	}
 	c, err := cache.New(cache.Config{
-		Store: data.Store, Catalog: data.Catalog, Projects: next.cached(cfg.Projects),
+		Store: data.Store, Catalog: data.Catalog, Projects: next.cached(cfg.proxies()),
 		Memory: cfg.Memory, MaxSize: maxSize, Log: log,
 	})
 	if err != nil {
@@ -132,10 +133,14 @@ func newCache(cfg Config, data *Data, u *upstreams, log *slog.Logger) (*cache.Ca
 	return c, nil
 }
 
-func newTable(cfg Config) (*rewrite.Table, error) {
+// newTable returns the table of the proxies of a configuration and of these hosted projects.
+func newTable(cfg Config, hosted []catalog.Project) (*rewrite.Table, error) {
 	var projects []rewrite.Project
-	for _, p := range cfg.Projects {
+	for _, p := range cfg.proxies() {
 		projects = append(projects, rewrite.Project{Name: p.Name, Hub: p.Hub, Hosts: p.Names})
+	}
+	for _, p := range hosted {
+		projects = append(projects, rewrite.Project{Name: p.Name, Hosted: true})
 	}
 	return rewrite.NewTable(projects, cfg.Hosts, cfg.DefaultProject)
 }

@@ -76,24 +76,37 @@ storage: { max_size: 80% }
 projects:
   docker.io: { username: somebody, password: hunter2, proxy: "http://u:hunter2@proxy.example:3128", ttl: 90m }
   mirror: { endpoints: "https://10.0.0.1", allow_private: true, insecure: true, pin: [ "a:*" ], prefix: hub }
+  production: { hosted: true, quota: 100GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d } }
+  public: { hosted: true, public: true }
+  quay.io: { username: robot, password: hunter2, public: true }
+url: https://mirror.example.com
+uploads: { max: 10GiB, max_node: 1TiB, idle: 90m }
+collect: { every: 0s }
+oidc: { issuer: "https://id.example.com", client_id: roadstead, client_secret: hunter2, admin_group: ops, groups: [ { group: dev, project: production, role: developer } ] }
 `)
 	want := `roadstead.yaml is good.
 
 registry  :5000, http
+url       https://mirror.example.com
 admin     127.0.0.1:5001
 storage   data, at most 80% of the disk
+uploads   at most 10 GiB each, at most 1 TiB all together, thrown away when they rest for 1h30m
+collect   what was pushed and nothing has referred to for 1d, only by the command gc
+sign-in   https://id.example.com, as roadstead, 1 groups with a role, group ops administrates
 default   docker.io
 
 PROJECT            UPSTREAM                                     NS                 TTL    KEEP  NOTES
-docker.io          https://registry-1.docker.io                 docker.io          1h30m  7d    as user somebody, by a proxy
+docker.io          https://registry-1.docker.io                 docker.io          1h30m  7d    private, as user somebody, by a proxy
 gcr.io             https://gcr.io                               gcr.io             1m     7d    
 ghcr.io            https://ghcr.io                              ghcr.io            1m     7d    
 k8s.gcr.io         https://k8s.gcr.io, https://registry.k8s.io  k8s.gcr.io         1m     7d    
 mcr.microsoft.com  https://mcr.microsoft.com                    mcr.microsoft.com  1m     7d    
 mirror             https://10.0.0.1                             mirror             1m     7d    prefix hub, TLS NOT VERIFIED, may be on a private address, 1 pinned, hides a Docker Hub organisation mirror
 nvcr.io            https://nvcr.io                              nvcr.io            1m     7d    
+production         (hosted)                                                                     private, at most 100 GiB, 1 immutable, keeps the 10 newest tags, keeps tags pulled within 30d
+public             (hosted)                                                                     public
 public.ecr.aws     https://public.ecr.aws                       public.ecr.aws     1m     7d    
-quay.io            https://quay.io                              quay.io            1m     7d    
+quay.io            https://quay.io                              quay.io            1m     7d    as user robot
 registry.k8s.io    https://registry.k8s.io                      registry.k8s.io    1m     7d    
 `
 	stdout, stderr, status = command("check")

@@ -85,7 +85,17 @@ var fileFields = []field[file]{
 		v.setAddress(&f.Admin)
 	}},
 	{"tls", func(v value, f *file) { readMapping(v, tlsFields, &f.TLS) }},
+	{"url", func(v value, f *file) { v.setOwnURL(&f.URL) }},
+	{"admin_password_file", func(v value, f *file) {
+		var path string
+		if b := v.setPasswordFile(&path); b != nil {
+			f.AdminPassword = Secret(b)
+		}
+	}},
+	{"oidc", func(v value, f *file) { readMapping(v, oidcFields, &f.OIDC) }},
 	{"storage", func(v value, f *file) { readMapping(v, storageFields, &f.Storage) }},
+	{"uploads", func(v value, f *file) { readMapping(v, uploadsFields, &f.Uploads) }},
+	{"collect", func(v value, f *file) { readMapping(v, collectFields, &f.Collect) }},
 	{"memory", func(v value, f *file) {
 		v.setSize(&f.Memory)
 		f.Memory = max(f.Memory, 1) // the cache takes zero for its own default
@@ -111,6 +121,28 @@ var storageFields = []field[Storage]{
 			s.Floor = -1
 		}
 	}},
+}
+
+var uploadsFields = []field[Uploads]{
+	{"max", func(v value, u *Uploads) { v.setSize(&u.Max) }},
+	{"max_project", func(v value, u *Uploads) { v.setSize(&u.MaxProject) }},
+	{"max_node", func(v value, u *Uploads) { v.setSize(&u.MaxNode) }},
+	{"idle", func(v value, u *Uploads) {
+		v.setDuration(&u.Idle)
+		if u.Idle == 0 {
+			v.fault("no upload could ever be gone on with", "write how long one may rest, such as 24h")
+		}
+	}},
+}
+
+var collectFields = []field[Collect]{
+	{"grace", func(v value, c *Collect) {
+		v.setDuration(&c.Grace)
+		if c.Grace == 0 {
+			v.fault("what is pushed before its manifest would go at once", "write how long it may wait for it, such as 24h")
+		}
+	}},
+	{"every", func(v value, c *Collect) { v.setDuration(&c.Every) }},
 }
 
 var logFields = []field[Log]{
@@ -183,12 +215,29 @@ func (f *file) finish(v value) {
 	if len(names) == 0 {
 		v.doc.fault(max(v.at("builtin_projects"), 1), "there are no projects", "write at least one below projects:, or builtin_projects: true")
 	}
+	f.checkAdminPassword(v)
+	f.checkOIDC(v)
 	f.checkNames(v)
 	f.checkReferences(v, names)
 	f.checkCertificate(v)
 	if sameAddress(f.Listen, f.Admin) {
 		v.doc.fault(cmp.Or(v.at("admin"), v.at("listen")), fmt.Sprintf("admin: %s is taken by listen, %s", f.Admin, f.Listen), `write another port, or "" for no metrics and health`)
 	}
+}
+
+// adminPassword is the variable that holds the first password of the first user.
+const adminPassword = "ROADSTEAD_ADMIN_PASSWORD"
+
+func (f *file) checkAdminPassword(v value) {
+	fromEnv, _ := v.doc.env(adminPassword)
+	if fromEnv == "" {
+		return
+	}
+	if line := v.at("admin_password_file"); line > 0 {
+		v.doc.fault(line, "admin_password_file: the environment has "+adminPassword+" as well", "remove one of them")
+		return
+	}
+	f.AdminPassword = Secret(fromEnv)
 }
 
 // checkReferences looks for projects that are named and not there.

@@ -80,6 +80,8 @@ func TestEverythingHasADefault(t *testing.T) {
 func TestEveryKeyIsRead(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := certificate(t, dir)
+	secret := filepath.Join(dir, "secret")
+	write(t, secret, "hunter2\n")
 	text := `
 listen: "127.0.0.1:6000"
 admin: ""
@@ -90,8 +92,32 @@ drain: 90s
 log: { level: debug, format: json }
 default_project: ""
 hosts: { "Quay.Mirror.Example:8443": quay.io }
+url: https://Mirror.Example:8443/
+admin_password_file: ` + secret + `
+uploads: { max: 1GiB, max_project: 2GiB, max_node: 3GiB, idle: 2h }
+collect: { grace: 3h, every: 0s }
+oidc:
+  issuer: https://id.example.com/
+  client_id: roadstead
+  client_secret_file: ` + secret + `
+  ca_file: ` + cert + `
+  scopes: [ openid, groups ]
+  username_claim: email
+  groups_claim: roles
+  admin_group: ops
+  groups: [ { group: dev, project: production, role: developer } ]
 builtin_projects: false
 projects:
+  production:
+    hosted: true
+    public: true
+    quota: 100GiB
+    immutable: [ "**:v*", "app" ]
+    retain: { newest: 10, pulled: 30d }
+  gcr.io:
+    username: u
+    password_secret: gcr
+    public: true
   quay.io:
     endpoints: [ "https://QUAY.io", "http://10.0.0.1:5000/v2/", "https://h/a/b/", "https://h/a/v2" ]
     hub: true
@@ -125,7 +151,22 @@ projects:
 		Memory:  128 << 20, Drain: 90 * time.Second,
 		Log:   Log{Level: slog.LevelDebug, JSON: true},
 		Hosts: map[string]string{"quay.mirror.example:8443": "quay.io"},
+		URL:   "https://mirror.example:8443", AdminPassword: "hunter2",
+		Uploads: Uploads{Max: 1 << 30, MaxProject: 2 << 30, MaxNode: 3 << 30, Idle: 2 * time.Hour},
+		Collect: Collect{Grace: 3 * time.Hour},
+		OIDC: OIDC{
+			Issuer: "https://id.example.com/", ClientID: "roadstead", ClientSecret: "hunter2", CAFile: cert, CA: string(pem),
+			Scopes: []string{"openid", "groups"}, UsernameClaim: "email", GroupsClaim: "roles", AdminGroup: "ops",
+			Groups: []Group{{"dev", "production", "developer"}},
+		},
 		Projects: []Project{{
+			Name: "gcr.io", Public: true, Names: []string{"gcr.io"},
+			Remote: Remote{Endpoints: []string{"https://gcr.io"}, Username: "u", PasswordSecret: "gcr"},
+			TTL:    time.Minute, Negative: 10 * time.Second, Keep: 7 * 24 * time.Hour,
+		}, {
+			Name: "production", Hosted: true, Public: true, Quota: 100 << 30,
+			Immutable: []string{"**:v*", "app"}, Retain: Retain{Newest: 10, Pulled: 30 * 24 * time.Hour},
+		}, {
 			Name: "quay.io", Hub: true, Names: []string{"quay.io", "quay.io:8443"},
 			Remote: Remote{
 				Endpoints: []string{"https://quay.io", "http://10.0.0.1:5000", "https://h/a/b", "https://h/a"}, Prefix: "team/images",
@@ -250,5 +291,53 @@ func TestZeroIsNotTheDefaultWhereItMeansNone(t *testing.T) {
 	p := cacheProject(project(t, c, "quay.io"), nil)
 	if p.TTL >= 0 || p.Negative >= 0 || p.Keep >= 0 || p.StaleFor != 0 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// What somebody has to sign in for at upstream is not for everybody here, unless that is said.
+func TestWhichProjectsAreForEverybody(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate(t, dir)
+	c := good(t, `
+projects:
+  a.example:
+  b.example: { username: u, password: p }
+  c.example: { username: u, password: p, public: true }
+  d.example: { public: false }
+  e.example: { username: "", password: "" }
+  f.example: { client_certificate: "`+cert+`", client_key: "`+key+`" }
+  g: { hosted: true }
+  h: { hosted: true, public: true }
+  quay.io: { hosted: true }
+`)
+	for name, public := range map[string]bool{
+		"docker.io": true, "a.example": true, "b.example": false, "c.example": true, "d.example": false,
+		"e.example": true, "f.example": false, "g": false, "h": true, "quay.io": false,
+	} {
+		if got := project(t, c, name); got.Public != public {
+			t.Errorf("%s: public is %v, want %v", name, got.Public, public)
+		}
+	}
+	if p := project(t, c, "quay.io"); len(p.Remote.Endpoints)+len(p.Names) > 0 || p.Keep > 0 {
+		t.Errorf("a hosted project has an upstream left: %+v", p)
+	}
+}
+
+func TestTheAdminsPasswordComesFromTheEnvironmentOrAFile(t *testing.T) {
+	if c := good(t, "", "ROADSTEAD_ADMIN_PASSWORD=hunter2"); c.AdminPassword != "hunter2" {
+		t.Error("that of the environment is not taken")
+	}
+	if c := good(t, "", "ROADSTEAD_ADMIN_PASSWORD="); c.AdminPassword != "" {
+		t.Error("an empty one is one")
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "secret"), "hunter3\r\n")
+	text := "admin_password_file: " + filepath.Join(dir, "secret") + "\n"
+	if c := good(t, text); c.AdminPassword != "hunter3" {
+		t.Error("that of the file is not taken")
+	}
+	_, faults := parse(t, text, "ROADSTEAD_ADMIN_PASSWORD=hunter2")
+	if len(faults) != 1 || faults[0].What != "admin_password_file: the environment has ROADSTEAD_ADMIN_PASSWORD as well" {
+		t.Errorf("with both: %v", faults)
 	}
 }

@@ -8,15 +8,42 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 
 	"roadstead/registry"
 	"roadstead/registry/upstream"
 )
 
-// projectFields are the keys of one project. What a project has already, from the built-in
-// one of its name, stays as long as its key is not given.
-var projectFields = []field[Project]{
+// projectFields are the keys of one project: what any can have, what one that people push to can
+// have, and what a proxy can.
+var projectFields = slices.Concat(commonFields, hostedFields, proxyFields)
+
+var commonFields = []field[Project]{
+	{"hosted", func(v value, p *Project) { v.setBool(&p.Hosted) }},
+	{"public", func(v value, p *Project) { v.setBool(&p.Public) }},
+}
+
+var hostedFields = []field[Project]{
+	{"quota", func(v value, p *Project) {
+		v.setSize(&p.Quota)
+		if p.Quota == 0 && !v.doc.faulty[v.path] {
+			v.fault("nothing fits into no bytes", "write a size, or remove the line for no limit")
+		}
+	}},
+	{"immutable", func(v value, p *Project) { v.setGlobs(p.Name, &p.Immutable) }},
+	{"retain", func(v value, p *Project) { readMapping(v, retainFields, &p.Retain) }},
+}
+
+var retainFields = []field[Retain]{
+	{"newest", func(v value, r *Retain) { v.setCount(&r.Newest) }},
+	{"pulled", func(v value, r *Retain) { v.setDuration(&r.Pulled) }},
+}
+
+// What a project has already, from the built-in one of its name, stays as long as its key is not
+// given.
+var proxyFields = []field[Project]{
 	{"endpoints", func(v value, p *Project) {
 		p.Remote.Endpoints = nil
 		for _, item := range v.list() {
@@ -40,12 +67,8 @@ var projectFields = []field[Project]{
 	{"prefix", readPrefix},
 	{"username", func(v value, p *Project) { v.setText(&p.Remote.Username) }},
 	{"password", func(v value, p *Project) { v.setSecret(&p.Remote.Password) }},
-	{"password_file", func(v value, p *Project) {
-		b := v.setFile(&p.Remote.PasswordFile)
-		if b != nil && len(bytes.TrimRight(b, "\r\n")) == 0 {
-			v.fault("the file is empty", "put the password into it")
-		}
-	}},
+	{"password_file", func(v value, p *Project) { v.setPasswordFile(&p.Remote.PasswordFile) }},
+	{"password_secret", func(v value, p *Project) { v.setSecretName(&p.Remote.PasswordSecret) }},
 	{"credential_helper", readHelper},
 	{"auth_hosts", func(v value, p *Project) {
 		p.Remote.AuthHosts = nil
@@ -116,6 +139,34 @@ func (v value) setFile(path *string) []byte {
 	return b
 }
 
+// setPasswordFile reads the path of a file and the password in it, which is nil after a fault.
+func (v value) setPasswordFile(path *string) []byte {
+	b := v.setFile(path)
+	if b == nil {
+		return nil
+	}
+	if b = bytes.TrimRight(b, "\r\n"); len(b) == 0 {
+		v.fault("the file is empty", "put the password into it")
+		return nil
+	}
+	return b
+}
+
+// setSecretName reads what a stored secret is called.
+func (v value) setSecretName(s *string) {
+	text, ok := v.text()
+	switch {
+	case !ok:
+	case !secretName.MatchString(text):
+		v.fault(fmt.Sprintf("%q is not the name of a secret", registry.Clip(text)), `write the name that "roadstead secret set NAME" was given: letters and digits joined by '.', '_' or '-'`)
+	default:
+		*s = text
+	}
+}
+
+// secretName matches what a stored secret can be called.
+var secretName = regexp.MustCompile(`^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*$`)
+
 // readSmall reads a file that should not be large: a password, a certificate, a configuration.
 func readSmall(path string) ([]byte, error) {
 	const most = 1 << 20
@@ -145,8 +196,8 @@ func readProjects(v value, projects map[string]Project) {
 			v.doc.fault(line, fmt.Sprintf("%q is not the name of a project", registry.Clip(name)), instead)
 			return
 		}
-		if name == "v2" {
-			v.doc.fault(line, `"v2" cannot be the name of a project, it begins every request's path`, "choose another name")
+		if why, reserved := reservedNames[name]; reserved {
+			v.doc.fault(line, fmt.Sprintf("%q cannot be the name of a project, %s", name, why), "choose another name")
 			return
 		}
 		p, known := projects[name]
@@ -158,9 +209,32 @@ func readProjects(v value, projects map[string]Project) {
 		}
 		before := len(v.doc.faults)
 		readMapping(child, projectFields, &p)
-		checkProject(child, line, &p, before)
+		if p.Hosted {
+			checkHosted(child, &p)
+		} else {
+			checkProject(child, line, &p, before)
+		}
 		projects[name] = p
 	})
+}
+
+// reservedNames are no projects, because paths of ours begin with them.
+var reservedNames = map[string]string{
+	"v2":      "it begins every request's path",
+	"service": "tokens are given out at /service/token",
+	"c":       "people sign in at /c/oidc/login",
+	"api":     "/api is for Harbor's REST API",
+}
+
+// checkHosted looks at what the keys of a project say together that people push to.
+func checkHosted(v value, p *Project) {
+	for _, f := range proxyFields {
+		if line := v.at(f.key); line > 0 {
+			v.doc.fault(line, fmt.Sprintf("%s: a hosted project has no upstream, and what is pushed to it stays", f.key), "remove the line, or hosted: true for a proxy")
+		}
+	}
+	public := p.Public && v.at("public") > 0
+	*p = Project{Name: p.Name, Hosted: true, Public: public, Quota: p.Quota, Immutable: p.Immutable, Retain: p.Retain}
 }
 
 // checkProject looks at what the keys of a project say together. before is how many faults
@@ -169,7 +243,7 @@ func checkProject(v value, line int, p *Project, before int) {
 	remote := &p.Remote
 	if v.at("endpoints") == 0 && len(remote.Endpoints) == 0 {
 		if !strings.Contains(p.Name, ".") {
-			v.doc.fault(line, fmt.Sprintf("project %s has no endpoints", p.Name), `write endpoints: [ "https://…" ] below it`)
+			v.doc.fault(line, fmt.Sprintf("project %s has no endpoints", p.Name), `write hosted: true below it for one that people push to, or endpoints: [ "https://…" ] for a proxy`)
 			return
 		}
 		// A registry's own name is where it is, unless something else is said.
@@ -177,6 +251,15 @@ func checkProject(v value, line int, p *Project, before int) {
 	}
 	checkCredentials(v, remote)
 	checkClientCertificate(v, remote)
+	for _, f := range hostedFields {
+		if line := v.at(f.key); line > 0 {
+			v.doc.fault(line, fmt.Sprintf("%s: a proxy has what its upstream has, and evicts what nobody uses", f.key), "remove the line, or write hosted: true for a project that people push to")
+		}
+	}
+	if v.at("public") == 0 && remote.credentials() {
+		// What somebody has to sign in for at upstream is not for everybody here.
+		p.Public = false
+	}
 	for _, endpoint := range remote.Endpoints {
 		line := max(v.at("endpoints"), line)
 		if !remote.AllowPrivate && private(endpoint) {
@@ -192,7 +275,11 @@ func checkProject(v value, line int, p *Project, before int) {
 	if before < len(v.doc.faults) {
 		return
 	}
-	if _, err := upstream.New(upstreamConfig(*p)); err != nil {
+	known := *p
+	if remote.PasswordSecret != "" {
+		known.Remote.Password = "known when the secret is read"
+	}
+	if _, err := upstream.New(upstreamConfig(known)); err != nil {
 		v.doc.fault(cmp.Or(v.at("credential_helper"), line), err.Error(), "correct what it names")
 	}
 }
@@ -200,17 +287,19 @@ func checkProject(v value, line int, p *Project, before int) {
 // checkCredentials wants a whole set of them or none. Empty values are none, so that they can
 // come from an environment that has them or not.
 func checkCredentials(v value, remote *Remote) {
-	if !v.sound("username", "password", "password_file", "credential_helper") {
+	if !v.sound("username", "password", "password_file", "password_secret", "credential_helper") {
 		return
 	}
-	password := remote.Password != "" || remote.PasswordFile != ""
+	password := remote.Password != "" || remote.PasswordFile != "" || remote.PasswordSecret != ""
 	switch {
 	case remote.Password != "" && remote.PasswordFile != "":
 		v.doc.fault(v.at("password"), "password: password_file is there as well", "remove one of them")
+	case remote.PasswordSecret != "" && (remote.Password != "" || remote.PasswordFile != ""):
+		v.doc.fault(v.at("password_secret"), "password_secret: there is another password as well", "remove one of them")
 	case remote.CredentialHelper != "" && (remote.Username != "" || password):
 		v.doc.fault(v.at("credential_helper"), "credential_helper: there is a username or a password as well", "remove either")
 	case password && remote.Username == "":
-		v.doc.fault(max(v.at("password"), v.at("password_file")), "password: there is no username", "write username beside it")
+		v.doc.fault(max(v.at("password"), v.at("password_file"), v.at("password_secret")), "password: there is no username", "write username beside it")
 	case remote.Username != "" && !password:
 		v.doc.fault(v.at("username"), "username: there is no password", "write password or, better, password_file beside it")
 	}

@@ -100,7 +100,7 @@ func TestTheReadmesConfigurationIsGood(t *testing.T) {
 // What a node asks for with the README's registries.yaml is what its author meant, by the
 // rewrites of containerd and of RKE2's bootstrap, or by ns.
 func TestTheReadmesRegistriesLeadToTheirProjects(t *testing.T) {
-	table, err := newTable(good(t, ""))
+	table, err := newTable(good(t, ""), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

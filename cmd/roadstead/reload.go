@@ -30,11 +30,11 @@ func (h *House) reload() {
 
 // apply switches to a configuration. What can fail comes before what cannot.
 func (h *House) apply(cfg Config) error {
-	table, err := newTable(cfg)
+	table, err := newTable(cfg, cfg.hosted())
 	if err != nil {
 		return err
 	}
-	next, err := h.upstreams.connect(cfg.Projects)
+	next, err := h.upstreams.connect(cfg.proxies())
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (h *House) apply(cfg Config) error {
 		}
 	}
 	// The cache before the table: no name may lead to a project that the cache does not know.
-	if err := h.cache.SetProjects(next.cached(cfg.Projects)); err != nil {
+	if err := h.cache.SetProjects(next.cached(cfg.proxies())); err != nil {
 		return err
 	}
 	h.table.Store(table)

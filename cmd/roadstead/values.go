@@ -45,6 +45,20 @@ func (v value) setBool(b *bool) {
 	}
 }
 
+// setCount reads a number of things.
+func (v value) setCount(n *int) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	got, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		v.fault(fmt.Sprintf("%q is not a number of things", registry.Clip(text)), "write a whole number, such as 10")
+		return
+	}
+	*n = int(got)
+}
+
 func (v value) setDuration(d *time.Duration) {
 	text, ok := v.text()
 	if !ok {
@@ -260,6 +274,35 @@ func (v value) endpointURL() (string, bool) {
 		return "", false
 	}
 	return strings.TrimRight(u.Scheme+"://"+strings.ToLower(u.Host)+"/"+path, "/"), true
+}
+
+// setOwnURL reads what clients call this server.
+func (v value) setOwnURL(s *string) {
+	text, ok := v.plainURL()
+	if !ok {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Path != "" {
+		v.fault(fmt.Sprintf("%q has a path", registry.Clip(text)), fmt.Sprintf("write %q: the registry is at the root of its host", registry.Clip(u.Scheme+"://"+u.Host)))
+		return
+	}
+	*s = text
+}
+
+// plainURL reads "https://host[:port]" and perhaps a path, without a slash at its end.
+func (v value) plainURL() (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		return "", false
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || !host.MatchString(strings.ToLower(u.Host)) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		// It is not quoted: it may hold a password.
+		v.fault("it is not the URL of a server", `write scheme and host, such as "https://mirror.example.com"`)
+		return "", false
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host) + strings.TrimRight(u.Path, "/"), true
 }
 
 // setProxy reads the URL of an outbound proxy. It may hold a password and is never quoted.
