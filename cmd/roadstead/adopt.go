@@ -30,7 +30,7 @@ func (a *Adopt) Help() string {
 
 What a registry has collected over the years is taken as it is. A tag that points to nothing, a layer that is missing or a manifest that cannot be read is reported as a line on stdout and left out; what a project needs of it comes from upstream when it is asked for. It can be run again at any time, and must not run beside "serve".
 
-The first component of each repository's name is its project. Those that the configuration does not have are adopted too, and served as soon as it has them.`
+The first component of each repository's name is its project. One that is no proxy of the configuration is hosted from then on: what it has counts as pushed, is never evicted, and is for its members only, until "roadstead project set NAME --public" says otherwise. Its members have to be told: accounts are not in the directory.`
 }
 
 // Run adopts a directory.
@@ -73,7 +73,7 @@ func (a *Adopt) Run(std streams) error {
 		return err
 	}
 	defer data.Close()
-	found, err := adopt(ctx, data, std)
+	found, err := adopt(ctx, cfg, data, std)
 	if err == nil {
 		err = os.Remove(mark)
 	}
@@ -81,14 +81,10 @@ func (a *Adopt) Run(std streams) error {
 		return err
 	}
 	fmt.Fprintln(std.out, found)
-	known := map[string]bool{}
-	for _, p := range cfg.Projects {
-		known[p.Name] = true
-	}
 	for _, name := range slices.Sorted(maps.Keys(found.projects)) {
-		if !known[name] {
-			fmt.Fprintf(std.out, "project %s (%d repositories) is not in the configuration and is not served: add it to projects, or move its folder in %s below the folder of one that is and adopt again\n",
-				name, found.projects[name], repositories)
+		if slices.Contains(found.hosted, name) {
+			fmt.Fprintf(std.out, "project %s (%d repositories) is no proxy of the configuration: it is hosted from now on, and private; \"roadstead project set %s --public\" lets everybody pull from it\n",
+				name, found.projects[name], name)
 		}
 	}
 	if a.Dir != "" {
@@ -124,6 +120,7 @@ func giveAway(dir string) error {
 // adopted is what an adoption found.
 type adopted struct {
 	projects                             map[string]int // repositories of each
+	hosted                               []string       // those of them that have become hosted
 	repositories, manifests, blobs, tags int
 	bytes                                int64 // of the blobs and manifests, each once
 	problems                             int
@@ -141,8 +138,8 @@ func (a adopted) String() string {
 }
 
 // adopt fills the catalog of a directory from its content.
-func adopt(ctx context.Context, data *Data, std streams) (adopted, error) {
-	a := adoption{data: data, content: map[registry.Digest]piece{}, found: adopted{projects: map[string]int{}}}
+func adopt(ctx context.Context, cfg Config, data *Data, std streams) (adopted, error) {
+	a := adoption{cfg: cfg, data: data, content: map[registry.Digest]piece{}, found: adopted{projects: map[string]int{}}}
 	look := newProgress(std, "looking for content", 0, countText)
 	err := data.Store.Contents(ctx, func(d registry.Digest, size int64) error {
 		a.content[d] = piece{size: size}
@@ -179,6 +176,7 @@ func adopt(ctx context.Context, data *Data, std streams) (adopted, error) {
 // adoption is one run. Its memory grows with the number of pieces of content, some hundred
 // bytes for each: the alternative is a question to the file system for every link.
 type adoption struct {
+	cfg      Config
 	data     *Data
 	progress *progress
 	content  map[registry.Digest]piece
@@ -249,9 +247,19 @@ func (a *adoption) repository(ctx context.Context, r storage.Repository) error {
 		a.problem(r.Name, "%v; it is left out", err)
 		return nil
 	}
+	hosted := !a.cfg.proxy(repo.Project)
+	if hosted && a.found.projects[repo.Project] == 0 {
+		if err := a.host(ctx, repo.Project); err != nil {
+			return err
+		}
+	}
 	a.found.projects[repo.Project]++
 	a.found.repositories++
 
+	layers := map[registry.Digest]bool{}
+	for _, d := range r.Layers {
+		layers[d] = true
+	}
 	manifests := map[registry.Digest]registry.Manifest{}
 	blobs := map[registry.Digest]bool{}
 	for _, d := range r.Manifests {
@@ -269,6 +277,11 @@ func (a *adoption) repository(ctx context.Context, r storage.Repository) error {
 			return err
 		}
 		for _, layer := range refs.Blobs() {
+			if hosted && !layers[layer.Digest] {
+				// To name what is somebody else's gives nobody a right to it (FAULTS B8).
+				a.problem(r.Name, "blob %s, which manifest %s refers to, was never pushed to it", layer.Digest, d)
+				continue
+			}
 			if err := a.blob(ctx, repo, layer.Digest, layer.Size, blobs); err != nil {
 				return err
 			}
@@ -289,7 +302,29 @@ func checkNames(repo registry.Repo) error {
 	if repo.Name == "" {
 		return errors.New("it is not below a project")
 	}
+	if why, reserved := reservedNames[repo.Project]; reserved {
+		return fmt.Errorf("%q cannot be the name of a project, %s", repo.Project, why)
+	}
 	return errors.Join(registry.CheckProject(repo.Project), registry.CheckName(repo.String()))
+}
+
+// host makes a project a hosted one, before anything of it is written: what a hosted project has
+// counts in a way of its own. What the catalog says of it already stays.
+func (a *adoption) host(ctx context.Context, name string) error {
+	now, err := readHosting(ctx, a.data.Catalog)
+	if err != nil || now.has(name) {
+		return err
+	}
+	p := catalog.Project{Name: name}
+	for _, configured := range a.cfg.hosted() {
+		if configured.Name == name {
+			p = configured
+		}
+	}
+	if !p.Configured {
+		a.found.hosted = append(a.found.hosted, name)
+	}
+	return a.later(ctx, func(tx *catalog.Tx) error { return tx.PutProject(p) })
 }
 
 // manifest reads a manifest that a repository links.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,7 +132,7 @@ func TestAdoptTakesAnOldTreeAsItIs(t *testing.T) {
 		"bare: it is not below a project; it is left out",
 		"adopted 2 repositories with 5 tags, 4 manifests and 6 blobs",
 		"4 pieces of content (",
-		"project private (1 repositories) is not in the configuration and is not served",
+		"project private (1 repositories) is no proxy of the configuration: it is hosted from now on, and private",
 		"serve it with: roadstead serve --data " + tr.dir,
 	} {
 		if !strings.Contains(stdout, want) {
@@ -425,4 +426,69 @@ func TestAdoptionThatWasCutShort(t *testing.T) {
 func owner(info os.FileInfo) string {
 	stat := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprint(stat.Uid, ":", stat.Gid)
+}
+
+// What no proxy of the configuration has was pushed by somebody: it is hosted from then on, and
+// only what a repository linked itself is its own.
+func TestAdoptMakesHostedProjectsOfWhatWasPushed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tr := newTree(t)
+	web := registry.Repo{Project: "production", Name: "team/web"}
+	manifest, layer := tr.image(web.String(), "v1", "a layer that was pushed")
+	tr.image("public/app", "v1", "another one")
+	tr.image("api/app", "v1", "a name that is ours")
+	foreign := tr.blob("secret/app", "somebody else's layer")
+	config := tr.blob(web.String(), `{"architecture":"amd64","os":"linux","is":"somebody else's layer"}`)
+	tr.manifest(web.String(), "thief", imageManifest(config, foreign, len("somebody else's layer")))
+	write(t, "roadstead.yaml", "projects: { public: { hosted: true, public: true, quota: 1GiB } }\n")
+
+	stdout, stderr, status := command("adopt", tr.dir)
+	if status != 0 {
+		t.Fatalf("exit status %d\n%s%s", status, stdout, stderr)
+	}
+	for _, want := range []string{
+		"project production (1 repositories) is no proxy of the configuration: it is hosted from now on, and private",
+		"project secret (1 repositories)",
+		`api/app: "api" cannot be the name of a project, /api is for Harbor's REST API; it is left out`,
+		"blob " + foreign.String() + ", which manifest ",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if strings.Contains(stdout, "project public") {
+		t.Error("it tells of a project that the configuration hosts")
+	}
+	if t.Failed() {
+		t.Logf("it says\n%s", stdout)
+	}
+
+	ctx, db := t.Context(), openCatalog(t, tr.dir)
+	projects, err := db.Projects(ctx)
+	if err != nil || len(projects) != 3 {
+		t.Fatalf("hosted are %+v, %v", projects, err)
+	}
+	for i, want := range []catalog.Project{
+		{Name: "production", Immutable: []string{}},
+		{Name: "public", Configured: true, Public: true, Quota: 1 << 30, Immutable: []string{}},
+		{Name: "secret", Immutable: []string{}},
+	} {
+		got := projects[i]
+		got.CreatedAt = time.Time{}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	for what, row := range map[string]struct {
+		d    digest.Digest
+		held bool
+	}{"manifest": {manifest, true}, "layer": {layer, true}, "layer of another project": {foreign, false}} {
+		if _, err := db.Held(ctx, web, row.d); (err == nil) != row.held {
+			t.Errorf("%s: %v, want held %v", what, err, row.held)
+		}
+	}
+	usage, err := db.ByProject(ctx)
+	if want := int64(len("a layer that was pushed")); err != nil || usage["production"].Bytes < want || usage["production"].Count != 5 {
+		t.Errorf("production has %+v, %v", usage["production"], err)
+	}
 }

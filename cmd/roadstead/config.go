@@ -122,6 +122,11 @@ func (c Config) hosted() []catalog.Project {
 	return all
 }
 
+// proxy reports whether a project is one that has an upstream.
+func (c Config) proxy(name string) bool {
+	return slices.ContainsFunc(c.Projects, func(p Project) bool { return p.Name == name && !p.Hosted })
+}
+
 // proxies are the projects that have an upstream.
 func (c Config) proxies() []Project {
 	return slices.DeleteFunc(slices.Clone(c.Projects), func(p Project) bool { return p.Hosted })

@@ -24,11 +24,12 @@ type commands struct {
 	Adopt       Adopt       `cmd:"" help:"Take over the content of a distribution or Harbor registry, in place."`
 	Scrub       Scrub       `cmd:"" help:"Read all stored content again and set aside what is damaged."`
 	Evict       Evict       `cmd:"" help:"Make room now, by the rules of the configuration."`
+	Project     Projects    `cmd:"" help:"Make, change and remove projects that people push to."`
 	Healthcheck Healthcheck `cmd:"" help:"Ask the running server whether it is ready."`
 	Version     Version     `cmd:"" help:"Print the version."`
 }
 
-const description = `Roadstead caches other registries: docker.io, quay.io, ghcr.io and the like each appear as a project named after them, and what was pulled once is served from here.
+const description = `Roadstead caches other registries: docker.io, quay.io, ghcr.io and the like each appear as a project named after them, and what was pulled once is served from here. Beside them are projects that people push to.
 
 Try it with no configuration at all:
 
@@ -54,7 +55,7 @@ func run(args []string, std streams) int {
 	parser, err := kong.New(&commands{},
 		kong.Name("roadstead"),
 		kong.Description(description),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { status = code }),
 		kong.Bind(std),
