@@ -178,34 +178,6 @@ func (c *Cache) Run(ctx context.Context) error {
 	return nil
 }
 
-// Repositories lists at most n full names of repositories that sort after the name "after".
-// It lists what is here, not what upstream has: no registry of that size can be listed. What
-// is left of projects that are not served any more is not listed either.
-func (c *Cache) Repositories(ctx context.Context, after string, n int) ([]string, error) {
-	if n < 0 || n > registry.MaxPage {
-		n = registry.MaxPage
-	}
-	projects := *c.projects.Load()
-	var served []string
-	for len(served) < n {
-		want := n - len(served)
-		names, err := c.catalog.Repositories(ctx, after, want)
-		if err != nil {
-			return nil, fmt.Errorf("list repositories: %w", err)
-		}
-		for _, name := range names {
-			after = name
-			if projects[registry.SplitRepo(name).Project] != nil {
-				served = append(served, name)
-			}
-		}
-		if len(names) < want {
-			break
-		}
-	}
-	return served, nil
-}
-
 // fault counts trouble of the cache's own and says it once in the log: what happened was
 // served, but not as meant.
 func (c *Cache) fault(doing string, err error, attrs ...any) {

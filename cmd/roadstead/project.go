@@ -275,11 +275,7 @@ func checkProject(v value, line int, p *Project, before int) {
 	if before < len(v.doc.faults) {
 		return
 	}
-	known := *p
-	if remote.PasswordSecret != "" {
-		known.Remote.Password = "known when the secret is read"
-	}
-	if _, err := upstream.New(upstreamConfig(known)); err != nil {
+	if _, err := upstream.New(upstreamConfig(*p)); err != nil {
 		v.doc.fault(cmp.Or(v.at("credential_helper"), line), err.Error(), "correct what it names")
 	}
 }

@@ -75,6 +75,9 @@ func (u *upstreams) Stats() map[string]upstream.Stats {
 }
 
 func upstreamConfig(p Project) upstream.Config {
+	if p.Remote.PasswordSecret != "" && p.Remote.Password == "" {
+		p.Remote.Username = "" // without what the secret holds it is nobody
+	}
 	return upstream.Config{
 		Name:      p.Name,
 		Endpoints: p.Remote.Endpoints,
