@@ -108,7 +108,12 @@ func giveAway(dir string) error {
 		return nil
 	}
 	var errs []error
-	for _, name := range []string{catalogFile, catalogFile + "-wal", catalogFile + "-shm", "drafts", "lock", adoptingFile} {
+	names := []string{catalogFile, catalogFile + "-wal", catalogFile + "-shm", "drafts", "lock", adoptingFile, keysFolder}
+	keys, _ := os.ReadDir(filepath.Join(dir, keysFolder))
+	for _, key := range keys {
+		names = append(names, filepath.Join(keysFolder, key.Name()))
+	}
+	for _, name := range names {
 		err := os.Lchown(filepath.Join(dir, name), int(owner.Uid), int(owner.Gid))
 		if !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)

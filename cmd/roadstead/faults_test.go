@@ -239,7 +239,7 @@ var faultTable = []struct {
 	{"stored password without a user", "projects: { quay.io: { password_secret: quay } }\n",
 		`1: password: there is no username; write username beside it`},
 	{"stored password that is a path", "projects: { quay.io: { username: u, password_secret: ../quay } }\n",
-		`1: password_secret: "../quay" is not the name of a secret; write the name that "roadstead secret set NAME" was given: letters and digits joined by '.', '_' or '-'`},
+		`1: password_secret: "../quay" is not the name of a secret; write the name that "roadstead secret set NAME" was given: lower-case letters and digits joined by single '.', '_' or '-'`},
 
 	{"url without a scheme", "url: mirror.example.com\n",
 		`1: url: it is not the URL of a server; write scheme and host, such as "https://mirror.example.com"`},
@@ -283,7 +283,7 @@ oidc:
 		`7: role: "Developer" is not a role; did you mean "developer"?
 8: project: "Production" is not the name of a project; write lower-case letters and digits joined by single '.', '_' or '-', such as production
 9: groups: one of group, project and role is not there; write { group: dev, project: production, role: developer }
-10: role: "boss" is not a role; known are projectAdmin, maintainer, developer, guest, limitedGuest
+10: role: "boss" is not a role; known are limitedGuest, guest, developer, maintainer, projectAdmin
 11: groups is "dev"; write one "key: value" per line, indented below it`},
 
 	{"everything at once, in the order of the file", `listen: "5000"

@@ -95,6 +95,11 @@ func (h hosting) has(name string) bool {
 	return slices.ContainsFunc(h.projects, func(p catalog.Project) bool { return p.Name == name })
 }
 
+// equal reports whether the projects are the same, whatever else has changed.
+func (h hosting) equal(other hosting) bool {
+	return slices.EqualFunc(h.projects, other.projects, func(a, b catalog.Project) bool { return a.Name == b.Name && same(a, b) })
+}
+
 // beside are the hosted projects without those whose names a configuration has for proxies.
 func (h hosting) beside(cfg Config) []catalog.Project {
 	return slices.DeleteFunc(slices.Clone(h.projects), func(p catalog.Project) bool { return cfg.proxy(p.Name) })

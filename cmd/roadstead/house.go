@@ -15,18 +15,23 @@ import (
 
 	"roadstead/cache"
 	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/hosted"
 	"roadstead/registry/server"
 	"roadstead/rewrite"
 	"roadstead/storage/catalog"
 )
 
 // House is every room of a running server, stacked: requests come in at the server, are routed
-// by the table, answered by the cache, and what that lacks comes from the upstreams.
+// by the table, let in by access and answered by the hosted registry, or by the cache, and what
+// that lacks comes from the upstreams.
 type House struct {
 	log   *slog.Logger
 	level *slog.LevelVar
 	load  func() (Config, error) // reads the configuration again
 	cfg   Config                 // the one in force; only Run's goroutine looks at it
+
+	hosting hosting // the one in force; only Run's goroutine looks at it
 
 	listener      net.Listener
 	adminListener net.Listener // nil: off
@@ -35,6 +40,8 @@ type House struct {
 	data      *Data
 	upstreams upstreams
 	cache     *cache.Cache
+	hosted    *hosted.Registry
+	access    *access.Access
 	table     atomic.Pointer[rewrite.Table]
 	server    *server.Server
 	admin     http.Handler
@@ -46,8 +53,8 @@ type House struct {
 var errAtOnce = errors.New("stopped at once, by a second signal")
 
 // openHouse opens everything and starts nothing. What it does takes the same time however
-// much is cached.
-func openHouse(ctx context.Context, cfg Config, log *slog.Logger) (_ *House, err error) {
+// much is cached. announce is told the password of the first user if one had to be made up.
+func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(user, password string)) (_ *House, err error) {
 	h := &House{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
@@ -74,18 +81,32 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger) (_ *House, err
 	if exists(cfg.Storage.Directory, adoptingFile) {
 		log.Warn("the directory is adopted in part only, because \"adopt\" was cut short: stop the server and run it again", "directory", cfg.Storage.Directory)
 	}
-	if h.cache, err = newCache(cfg, h.data, &h.upstreams, log); err != nil {
+	if h.hosting, err = settle(ctx, h.data.Catalog, cfg); err != nil {
 		return nil, err
 	}
-	table, err := newTable(cfg, cfg.hosted())
-	if err != nil {
+	if h.access, err = openAccess(ctx, cfg, h.data, log, announce, h.route); err != nil {
 		return nil, err
 	}
-	h.table.Store(table)
+	h.cfg = h.revealed(ctx, cfg)
+	if h.cache, err = newCache(h.cfg, h.data, &h.upstreams, log); err != nil {
+		return nil, err
+	}
+	if h.hosted, err = hosted.New(hostedConfig(cfg, h.data, log)); err != nil {
+		return nil, err
+	}
+	if err := h.enforce(h.cfg, h.hosting); err != nil {
+		return nil, err
+	}
+	known := func(project string) bool { return h.table.Load().Known(project) }
 	h.server = server.New(server.Config{
-		Registry: h.cache,
+		Registry: switchboard{h.hosted, h.cache, h.data.Catalog, known},
+		Writer:   h.hosted,
+		Uploader: h.hosted,
+		Hosted:   h.hosted.Has,
+		Access:   h.access,
+		Other:    h.access.Handler(),
 		Route:    h.route,
-		Known:    func(project string) bool { return h.table.Load().Known(project) },
+		Known:    known,
 		Log:      log,
 		Drain:    max(cfg.Drain, time.Nanosecond), // zero would be the server's own default
 	})
@@ -146,17 +167,23 @@ func newTable(cfg Config, hosted []catalog.Project) (*rewrite.Table, error) {
 }
 
 // Run serves until it is told to stop or a part of it cannot go on. What is served from ends
-// after what serves: first the requests, then metrics and health and the cache, with all that
-// is still on its way in.
+// after what serves: first the requests, then metrics and health, the cache and the hosted
+// registry, with all that is still on its way in, and at the end the audit log of it all.
 func (h *House) Run(hangups, stops <-chan os.Signal) error {
 	serving, stopServing := context.WithCancel(context.Background())
 	defer stopServing()
 	behind, stopBehind := context.WithCancel(context.Background())
 	defer stopBehind()
+	last, stopLast := context.WithCancel(context.Background())
+	defer stopLast()
 
+	changed := make(chan struct{}, 1)
 	var running parts
 	running.start("registry", func() error { return h.server.Serve(serving, h.listener, h.tlsConfig()) })
 	running.start("cache", func() error { return h.cache.Run(behind) })
+	running.start("hosted", func() error { return h.hosted.Run(behind) })
+	running.start("projects", func() error { return watch(behind, h.data.Catalog, h.hosting.generation, changed, h.log) })
+	running.start("access", func() error { return h.access.Run(last) })
 	if h.adminListener != nil {
 		running.start("admin", func() error { return serveAdmin(behind, h.adminListener, h.admin) })
 	}
@@ -169,6 +196,8 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 		select {
 		case <-hangups:
 			h.reload()
+		case <-changed:
+			h.follow()
 		case <-refresh.C:
 			if h.certificate != nil {
 				h.certificate.Refresh()
@@ -189,6 +218,9 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 			stopServing()
 			if end.part == "registry" {
 				stopBehind()
+			}
+			if running.count == 1 {
+				stopLast()
 			}
 		}
 	}
@@ -230,7 +262,7 @@ func (h *House) announce() {
 	}
 	h.log.Info("serving", "version", thisBuild().Version,
 		"listen", h.listener.Addr().String(), "tls", h.certificate != nil, "admin", admin,
-		"projects", len(h.cfg.Projects), "data", h.cfg.Storage.Directory,
+		"projects", len(h.cfg.proxies())+len(h.hosting.projects), "data", h.cfg.Storage.Directory,
 		"configuration", cmp.Or(h.cfg.File, "built-in"))
 }
 

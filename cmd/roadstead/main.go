@@ -24,7 +24,12 @@ type commands struct {
 	Adopt       Adopt       `cmd:"" help:"Take over the content of a distribution or Harbor registry, in place."`
 	Scrub       Scrub       `cmd:"" help:"Read all stored content again and set aside what is damaged."`
 	Evict       Evict       `cmd:"" help:"Make room now, by the rules of the configuration."`
-	Project     Projects    `cmd:"" help:"Make, change and remove projects that people push to."`
+	GC          GC          `cmd:"" name:"gc" help:"Collect what was pushed and nothing refers to."`
+	Project     Projects    `cmd:"" help:"Make, change and remove projects that people push to, and say who may do what there."`
+	User        Users       `cmd:"" help:"Add, change and remove accounts of people."`
+	Robot       Robots      `cmd:"" help:"Add, change and remove accounts of machines."`
+	Secret      Secrets     `cmd:"" help:"Store what the server has to know to log in elsewhere."`
+	Audit       Audit       `cmd:"" help:"List who did what."`
 	Healthcheck Healthcheck `cmd:"" help:"Ask the running server whether it is ready."`
 	Version     Version     `cmd:"" help:"Print the version."`
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -157,15 +156,12 @@ func (v value) setSecretName(s *string) {
 	text, ok := v.text()
 	switch {
 	case !ok:
-	case !secretName.MatchString(text):
-		v.fault(fmt.Sprintf("%q is not the name of a secret", registry.Clip(text)), `write the name that "roadstead secret set NAME" was given: letters and digits joined by '.', '_' or '-'`)
+	case registry.CheckProject(text) != nil:
+		v.fault(fmt.Sprintf("%q is not the name of a secret", registry.Clip(text)), `write the name that "roadstead secret set NAME" was given: lower-case letters and digits joined by single '.', '_' or '-'`)
 	default:
 		*s = text
 	}
 }
-
-// secretName matches what a stored secret can be called.
-var secretName = regexp.MustCompile(`^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*$`)
 
 // readSmall reads a file that should not be large: a password, a certificate, a configuration.
 func readSmall(path string) ([]byte, error) {

@@ -20,6 +20,8 @@ type Projects struct {
 	Show   ProjectShow   `cmd:"" help:"Say all that there is to know of a project."`
 	Set    ProjectSet    `cmd:"" help:"Change what a project allows and keeps."`
 	Delete ProjectDelete `cmd:"" help:"Remove an empty project, with its members and robots."`
+	Retain ProjectRetain `cmd:"" help:"Retire tags by the rules of a project."`
+	Member Members       `cmd:"" help:"Say who has which role in a project."`
 }
 
 // rules are the flags that say what a project allows and keeps. What is not given stays.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // reload puts a changed configuration in force, whole or not at all. Requests under way end
@@ -30,11 +32,12 @@ func (h *House) reload() {
 
 // apply switches to a configuration. What can fail comes before what cannot.
 func (h *House) apply(cfg Config) error {
-	table, err := newTable(cfg, cfg.hosted())
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := newTable(cfg, cfg.hosted()); err != nil {
 		return err
 	}
-	next, err := h.upstreams.connect(cfg.proxies())
+	next, err := settle(ctx, h.data.Catalog, cfg)
 	if err != nil {
 		return err
 	}
@@ -43,16 +46,12 @@ func (h *House) apply(cfg Config) error {
 			return err
 		}
 	}
-	// The cache before the table: no name may lead to a project that the cache does not know.
-	if err := h.cache.SetProjects(next.cached(cfg.proxies())); err != nil {
+	waiting := needRestart(h.cfg, cfg)
+	if err := h.enforce(h.revealed(ctx, keepUntilRestart(h.cfg, cfg)), next); err != nil {
 		return err
 	}
-	h.table.Store(table)
-	h.upstreams.replace(next)
 	h.level.Set(cfg.Log.Level)
-	waiting := needRestart(h.cfg, cfg)
-	h.cfg = keepUntilRestart(h.cfg, cfg)
-	h.log.Info("configuration reloaded", "projects", len(cfg.Projects))
+	h.log.Info("configuration reloaded", "projects", len(cfg.proxies())+len(next.projects))
 	if len(waiting) > 0 {
 		h.log.Warn("some changes take effect at the next start only", "settings", waiting)
 	}
@@ -70,7 +69,10 @@ func needRestart(old, new Config) []string {
 		{"listen", old.Listen != new.Listen},
 		{"admin", old.Admin != new.Admin},
 		{"tls", (old.TLS.Certificate == "") != (new.TLS.Certificate == "")},
+		{"url", old.URL != new.URL},
 		{"storage", old.Storage != new.Storage},
+		{"uploads", old.Uploads != new.Uploads},
+		{"collect", old.Collect != new.Collect},
 		{"memory", old.Memory != new.Memory},
 		{"drain", old.Drain != new.Drain},
 		{"log.format", old.Log.JSON != new.Log.JSON},
@@ -86,6 +88,7 @@ func needRestart(old, new Config) []string {
 // the next reload compares with what is in force.
 func keepUntilRestart(old, new Config) Config {
 	new.Listen, new.Admin, new.Storage = old.Listen, old.Admin, old.Storage
+	new.URL, new.Uploads, new.Collect = old.URL, old.Uploads, old.Collect
 	new.Memory, new.Drain, new.Log.JSON = old.Memory, old.Drain, old.Log.JSON
 	if (old.TLS.Certificate == "") != (new.TLS.Certificate == "") {
 		new.TLS = old.TLS

@@ -55,7 +55,7 @@ func (s *Serve) Run(std streams) error {
 	defer signal.Stop(hangups)
 	defer signal.Stop(stops)
 
-	h, err := openHouse(context.Background(), cfg, log)
+	h, err := openHouse(context.Background(), cfg, log, announcing(std.err, cfg))
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,14 @@ func (s *Serve) Run(std streams) error {
 		return err // what is open is closed by the end of the process
 	}
 	return errors.Join(err, h.Close())
+}
+
+// announcing tells whoever looks at the first start what the first user is called. It is no record
+// of the log, which others keep and read, and is never said again.
+func announcing(w io.Writer, cfg Config) func(user, password string) {
+	return func(user, password string) {
+		fmt.Fprintf(w, "The first user is %s with the password %s, which is not shown again. Change it with: roadstead user password %s --data %s\n", user, password, user, cfg.Storage.Directory)
+	}
 }
 
 // load returns the configuration with the flags over it.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"roadstead/registry"
+	"roadstead/registry/access"
 )
 
 // oidcFields are what has to be known of whoever people sign in with.
@@ -76,7 +77,7 @@ var groupFields = []field[Group]{
 	}},
 	{"role", func(v value, g *Group) {
 		text, ok := v.text()
-		if ok && !slices.Contains(roles, text) {
+		if ok && !slices.Contains(roles(), text) {
 			v.fault(fmt.Sprintf("%q is not a role", registry.Clip(text)), suggestRole(text))
 			return
 		}
@@ -84,17 +85,23 @@ var groupFields = []field[Group]{
 	}},
 }
 
-// roles are what a member of a project can be, in Harbor's words, from the one that may most.
-var roles = []string{"projectAdmin", "maintainer", "developer", "guest", "limitedGuest"}
+// roles are what a member of a project can be.
+func roles() []string {
+	var all []string
+	for _, r := range access.Roles {
+		all = append(all, string(r))
+	}
+	return all
+}
 
 // suggestRole is suggest for words that are not all in lower case.
 func suggestRole(got string) string {
-	for _, role := range roles {
+	for _, role := range roles() {
 		if strings.EqualFold(role, got) {
 			return fmt.Sprintf("did you mean %q?", role)
 		}
 	}
-	return suggest(got, roles)
+	return suggest(got, roles())
 }
 
 // checkOIDC looks at what its keys say together.

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/hosted"
+	"roadstead/storage/catalog"
+)
+
+// keysFolder is where in a data directory the keys are that sign tokens and seal secrets.
+const keysFolder = "keys"
+
+// openAccess opens the accounts of a data directory.
+func openAccess(ctx context.Context, cfg Config, data *Data, log *slog.Logger, announce func(user, password string), route func(host, ns, name string) (registry.Repo, error)) (*access.Access, error) {
+	return access.Open(ctx, access.Config{
+		Catalog:       data.Catalog,
+		Directory:     filepath.Join(cfg.Storage.Directory, keysFolder),
+		URL:           cfg.URL,
+		AdminPassword: string(cfg.AdminPassword),
+		Announce:      announce,
+		Route:         route,
+		Log:           log,
+	})
+}
+
+// accessProjects are all projects, as access has to know them.
+func accessProjects(cfg Config, rows []catalog.Project) []access.Project {
+	var all []access.Project
+	for _, p := range cfg.proxies() {
+		all = append(all, access.Project{Name: p.Name, Public: p.Public})
+	}
+	for _, p := range rows {
+		all = append(all, access.Project{Name: p.Name, Public: p.Public, Hosted: true})
+	}
+	return all
+}
+
+// hostedConfig says the configuration in the words of the hosted registry, where zero means a
+// default and less than zero never.
+func hostedConfig(cfg Config, data *Data, log *slog.Logger) hosted.Config {
+	every := cfg.Collect.Every
+	if every == 0 {
+		every = -1
+	}
+	return hosted.Config{
+		Store: data.Store, Catalog: data.Catalog,
+		MaxUpload: cfg.Uploads.Max, MaxProject: cfg.Uploads.MaxProject, MaxNode: cfg.Uploads.MaxNode,
+		Idle: cfg.Uploads.Idle, Grace: cfg.Collect.Grace, Every: every, Log: log,
+	}
+}
+
+// revealed is a configuration with the stored secrets that it names. Where one is missing, a
+// project is nobody to its upstream: what is public there, and what is cached, is served.
+func (h *House) revealed(ctx context.Context, cfg Config) Config {
+	cfg.Projects = slices.Clone(cfg.Projects)
+	for i := range cfg.Projects {
+		p := &cfg.Projects[i]
+		name := p.Remote.PasswordSecret
+		if name == "" {
+			continue
+		}
+		value, err := h.access.Secret(ctx, name)
+		if err != nil {
+			h.log.Error("no password for an upstream, it is asked without: store it with \"roadstead secret set\"", "project", p.Name, "secret", name, "err", err)
+			continue
+		}
+		p.Remote.Password = Secret(value)
+	}
+	return cfg
+}
+
+// followEvery is how often the catalog is asked whether a command has changed projects or
+// accounts: a question of microseconds, for whoever waits for his command to have an effect.
+const followEvery = 2 * time.Second
+
+// watch sends on changed when projects, accounts or secrets have changed since a generation.
+func watch(ctx context.Context, db *catalog.DB, seen int64, changed chan<- struct{}, log *slog.Logger) error {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	troubled := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now, err := db.Generation(ctx)
+		if err != nil {
+			if !troubled && !errors.Is(err, context.Canceled) {
+				log.Warn("changes of projects are not seen", "err", err)
+			}
+			troubled = true
+			continue
+		}
+		troubled = false
+		if now == seen {
+			continue
+		}
+		seen = now
+		select {
+		case changed <- struct{}{}:
+		default: // the one that waits there is as good
+		}
+	}
+}
+
+// follow puts in force what commands have changed.
+func (h *House) follow() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	next, err := readHosting(ctx, h.data.Catalog)
+	if err == nil {
+		cfg := h.revealed(ctx, h.cfg)
+		if h.hosting.equal(next) && slices.EqualFunc(cfg.Projects, h.cfg.Projects, func(a, b Project) bool { return a.Remote.Password == b.Remote.Password }) {
+			return // accounts have changed, which access sees by itself
+		}
+		err = h.enforce(cfg, next)
+	}
+	if err != nil {
+		h.log.Error("changed projects are not in force", "err", err)
+		return
+	}
+	h.log.Info("projects changed", "hosted", len(next.projects))
+}
+
+// enforce makes every room know the projects of a configuration and the hosted ones. What can fail
+// comes before what cannot.
+func (h *House) enforce(cfg Config, next hosting) error {
+	rows := next.beside(cfg)
+	if hidden := len(next.projects) - len(rows); hidden > 0 {
+		h.log.Error("some hosted projects are not served, because the configuration has proxies of the same names", "count", hidden)
+	}
+	table, err := newTable(cfg, rows)
+	if err != nil {
+		return err
+	}
+	connected, err := h.upstreams.connect(cfg.proxies())
+	if err != nil {
+		return err
+	}
+	if err := h.hosted.SetProjects(rows); err != nil {
+		return fmt.Errorf("hosted projects: %w", err)
+	}
+	if err := h.cache.SetProjects(connected.cached(cfg.proxies())); err != nil {
+		return err
+	}
+	// Rights before the table, and the table last: no name may lead to a project that a room does
+	// not know, or to one of which it is not known who may what.
+	h.access.SetProjects(accessProjects(cfg, rows))
+	h.table.Store(table)
+	h.upstreams.replace(connected)
+	h.cfg, h.hosting = cfg, next
+	return nil
+}
