@@ -81,7 +81,7 @@ func (s *Server) visible(ctx context.Context, p registry.Principal, after string
 			return shown, err
 		}
 		for _, name := range list {
-			if !s.may(p, registry.SplitRepo(name)) {
+			if s.config.Access.Authorize(p, registry.List, registry.Resource{Kind: registry.Repository, Repo: registry.SplitRepo(name)}) != nil {
 				continue
 			}
 			if shown = append(shown, name); len(shown) == n {
