@@ -20,7 +20,7 @@ const keysFolder = "keys"
 
 // openAccess opens the accounts of a data directory.
 func openAccess(ctx context.Context, cfg Config, data *Data, log *slog.Logger, announce func(user, password string), route func(host, ns, name string) (registry.Repo, error)) (*access.Access, error) {
-	return access.Open(ctx, access.Config{
+	c := access.Config{
 		Catalog:       data.Catalog,
 		Directory:     filepath.Join(cfg.Storage.Directory, keysFolder),
 		URL:           cfg.URL,
@@ -28,7 +28,37 @@ func openAccess(ctx context.Context, cfg Config, data *Data, log *slog.Logger, a
 		Announce:      announce,
 		Route:         route,
 		Log:           log,
-	})
+	}
+	if name := cfg.OIDC.ClientSecretName; name != "" && cfg.OIDC.Issuer != "" {
+		// The vault has to be open to know it. What is opened for that runs nothing.
+		vault, err := access.Open(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := vault.Secret(ctx, name)
+		if err != nil {
+			log.Error("nobody can sign in at the OIDC provider: store its secret with \"roadstead secret set\" and start again", "secret", name, "err", err)
+			return vault, nil
+		}
+		cfg.OIDC.ClientSecret = Secret(secret)
+	}
+	c.OIDC = oidcConfig(cfg.OIDC)
+	return access.Open(ctx, c)
+}
+
+// oidcConfig says the configuration in the words of access; nil for none.
+func oidcConfig(o OIDC) *access.OIDC {
+	if o.Issuer == "" {
+		return nil
+	}
+	c := &access.OIDC{
+		Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: string(o.ClientSecret), CAFile: o.CAFile, Scopes: o.Scopes,
+		UsernameClaim: o.UsernameClaim, GroupsClaim: o.GroupsClaim, AdminGroup: o.AdminGroup, Trust: o.Trust,
+	}
+	for _, g := range o.Groups {
+		c.Groups = append(c.Groups, access.GroupRole{Group: g.Group, Project: g.Project, Role: access.Role(g.Role)})
+	}
+	return c
 }
 
 // accessProjects are all projects, as access has to know them.

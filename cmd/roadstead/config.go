@@ -62,7 +62,7 @@ type Collect struct {
 type OIDC struct {
 	Issuer           string
 	ClientID         string
-	ClientSecret     Secret
+	ClientSecret     Secret // "" for a public client
 	ClientSecretName string // of a stored secret, instead
 	CAFile           string // "": the system's
 	CA               string // what is in it
@@ -71,6 +71,7 @@ type OIDC struct {
 	GroupsClaim      string
 	AdminGroup       string // its members administrate everything; "": nobody by a group
 	Groups           []Group
+	Trust            time.Duration // how long the secret for docker login outlives the last sign-in; zero: 7 days
 }
 
 // Group gives the members of a group of the issuer a role in a project.

@@ -38,7 +38,7 @@ func startHarbour(t *testing.T, c nodeConfig) *harbour {
 	secure := startUpstream(t, upstreamConfig{dir: open.dir, tls: true})
 	c.projects = map[string]any{
 		"docker.io":        hub.project(map[string]any{"hub": true}),
-		"quay.io":          private.project(map[string]any{"username": tokenUser, "password": tokenSecret, "auth_hosts": []string{"127.0.0.1"}, "insecure": true}),
+		"quay.io":          private.project(map[string]any{"username": tokenUser, "password": tokenSecret, "auth_hosts": []string{"127.0.0.1"}, "insecure": true, "public": true}),
 		"registry.example": secure.project(nil),
 	}
 	return &harbour{node: startNode(t, c), open: open, all: []*upstream{open, hub, private, secure}}

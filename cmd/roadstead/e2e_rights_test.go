@@ -14,7 +14,7 @@ func TestWrongCredentials(t *testing.T) {
 	open.push(t, "team/app", img)
 	private := startUpstream(t, upstreamConfig{dir: open.dir, tokens: startTokenServer(t, true)})
 	for name, credentials := range map[string]map[string]any{
-		"wrong password": {"username": tokenUser, "password": "not it", "auth_hosts": []string{"127.0.0.1"}, "insecure": true},
+		"wrong password": {"username": tokenUser, "password": "not it", "auth_hosts": []string{"127.0.0.1"}, "insecure": true, "public": true},
 		"no credentials": nil,
 	} {
 		t.Run(name, func(t *testing.T) {

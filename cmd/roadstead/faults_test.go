@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"roadstead/cache"
+	"roadstead/registry/hosted"
 )
 
 // Each row is a file and all that check says of it. The texts are part of what is promised:
@@ -262,10 +263,11 @@ var faultTable = []struct {
 	{"oidc with nothing in it", "oidc: {}\n",
 		`1: oidc: there is no issuer; write its URL, such as "https://id.example.com"
 1: oidc: there is no client_id; write what the issuer calls this server
-1: oidc: there is no client_secret_file; write the file that holds the client's secret, or client_secret_name for one that was stored by "roadstead secret set"
 1: oidc: there is no url, and the issuer has to know where to send people back to; write url: "https://mirror.example.com" at the top, with the name that people use`},
 	{"oidc in clear text", "url: https://mirror.example.com\noidc: { issuer: \"http://id.example.com\", client_id: r, client_secret: SECRET }\n",
 		`2: issuer: people's passwords and names would go there in clear text; write https://`},
+	{"oidc that trusts nobody", "url: https://mirror.example.com\noidc: { issuer: \"https://id.example.com\", client_id: r, trust: 0s }\n",
+		`2: trust: nobody's secret would be good for anything; write how long it is after the last sign-in, such as 7d`},
 	{"oidc with two secrets", "url: https://mirror.example.com\noidc: { issuer: \"https://id.example.com\", client_id: r, client_secret: SECRET, client_secret_name: oidc }\n",
 		`2: client_secret_name: client_secret is there as well; remove one of them`},
 	{"oidc with groups that lead nowhere", `url: https://mirror.example.com
@@ -379,6 +381,9 @@ func FuzzParseConfig(f *testing.F) {
 			t.Fatalf("passed: %v", err)
 		}
 		if err := new(cache.Cache).SetProjects(next.cached(c.proxies())); err != nil {
+			t.Errorf("passed: %v", err)
+		}
+		if err := new(hosted.Registry).SetProjects(c.hosted()); err != nil {
 			t.Errorf("passed: %v", err)
 		}
 		if len(c.Projects) == 0 || c.Memory < 0 || c.Drain < 0 || c.Storage.Directory == "" {

@@ -177,12 +177,12 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 	last, stopLast := context.WithCancel(context.Background())
 	defer stopLast()
 
-	changed := make(chan struct{}, 1)
+	changed, generation := make(chan struct{}, 1), h.hosting.generation
 	var running parts
 	running.start("registry", func() error { return h.server.Serve(serving, h.listener, h.tlsConfig()) })
 	running.start("cache", func() error { return h.cache.Run(behind) })
 	running.start("hosted", func() error { return h.hosted.Run(behind) })
-	running.start("projects", func() error { return watch(behind, h.data.Catalog, h.hosting.generation, changed, h.log) })
+	running.start("projects", func() error { return watch(behind, h.data.Catalog, generation, changed, h.log) })
 	running.start("access", func() error { return h.access.Run(last) })
 	if h.adminListener != nil {
 		running.start("admin", func() error { return serveAdmin(behind, h.adminListener, h.admin) })

@@ -36,7 +36,7 @@ func TestTheCommandLineTeaches(t *testing.T) {
 		{"help of adopt", []string{"adopt", "--help"}, 0, []string{"Harbor", "<dir>"}, ""},
 		{"help of scrub", []string{"scrub", "--help"}, 0, []string{"quarantine", "--data"}, ""},
 		{"help of evict", []string{"evict", "--help"}, 0, []string{"max_size"}, ""},
-		{"unknown command", []string{"serv"}, 2, nil, `roadstead: unexpected argument serv, did you mean "serve"?`},
+		{"unknown command", []string{"serv"}, 2, nil, `roadstead: unexpected argument serv, did you mean one of "serve", "user"?`},
 		{"unknown flag", []string{"check", "--confg", "x"}, 2, nil, `roadstead: unknown flag --confg, did you mean "--config"?`},
 		{"no such file", []string{"check", "--config", "absent.yaml"}, 1, nil,
 			"roadstead: no configuration file at absent.yaml: name another with --config, or leave --config out to look for roadstead.yaml and /etc/roadstead/roadstead.yaml\n"},

@@ -105,6 +105,7 @@ oidc:
   username_claim: email
   groups_claim: roles
   admin_group: ops
+  trust: 2d
   groups: [ { group: dev, project: production, role: developer } ]
 builtin_projects: false
 projects:
@@ -156,7 +157,7 @@ projects:
 		Collect: Collect{Grace: 3 * time.Hour},
 		OIDC: OIDC{
 			Issuer: "https://id.example.com/", ClientID: "roadstead", ClientSecret: "hunter2", CAFile: cert, CA: string(pem),
-			Scopes: []string{"openid", "groups"}, UsernameClaim: "email", GroupsClaim: "roles", AdminGroup: "ops",
+			Scopes: []string{"openid", "groups"}, UsernameClaim: "email", GroupsClaim: "roles", AdminGroup: "ops", Trust: 48 * time.Hour,
 			Groups: []Group{{"dev", "production", "developer"}},
 		},
 		Projects: []Project{{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -71,6 +72,7 @@ func needRestart(old, new Config) []string {
 		{"tls", (old.TLS.Certificate == "") != (new.TLS.Certificate == "")},
 		{"url", old.URL != new.URL},
 		{"storage", old.Storage != new.Storage},
+		{"oidc", !reflect.DeepEqual(old.OIDC, new.OIDC)},
 		{"uploads", old.Uploads != new.Uploads},
 		{"collect", old.Collect != new.Collect},
 		{"memory", old.Memory != new.Memory},
@@ -88,7 +90,7 @@ func needRestart(old, new Config) []string {
 // the next reload compares with what is in force.
 func keepUntilRestart(old, new Config) Config {
 	new.Listen, new.Admin, new.Storage = old.Listen, old.Admin, old.Storage
-	new.URL, new.Uploads, new.Collect = old.URL, old.Uploads, old.Collect
+	new.URL, new.OIDC, new.Uploads, new.Collect = old.URL, old.OIDC, old.Uploads, old.Collect
 	new.Memory, new.Drain, new.Log.JSON = old.Memory, old.Drain, old.Log.JSON
 	if (old.TLS.Certificate == "") != (new.TLS.Certificate == "") {
 		new.TLS = old.TLS

@@ -400,7 +400,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	up := registrytest.New(t)
 	const secret = "hunter2-and-more"
 	project := proxied(up)
-	maps.Copy(project, map[string]any{"username": "u", "password": secret, "insecure": true, "proxy": "http://u:" + secret + "@127.0.0.1:1"})
+	maps.Copy(project, map[string]any{"username": "u", "password": secret, "public": true, "insecure": true, "proxy": "http://u:" + secret + "@127.0.0.1:1"})
 	p := serve(t, configuration(t, map[string]map[string]any{"up.example": project}, nil))
 	if status, _ := p.get("/v2/up.example/app/manifests/v1"); status != 503 && status != 504 {
 		t.Errorf("by a proxy that is not there: %d", status)

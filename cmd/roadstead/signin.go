@@ -51,6 +51,12 @@ var oidcFields = []field[OIDC]{
 	{"username_claim", func(v value, o *OIDC) { v.setText(&o.UsernameClaim) }},
 	{"groups_claim", func(v value, o *OIDC) { v.setText(&o.GroupsClaim) }},
 	{"admin_group", func(v value, o *OIDC) { v.setText(&o.AdminGroup) }},
+	{"trust", func(v value, o *OIDC) {
+		v.setDuration(&o.Trust)
+		if o.Trust == 0 && !v.doc.faulty[v.path] {
+			v.fault("nobody's secret would be good for anything", "write how long it is after the last sign-in, such as 7d")
+		}
+	}},
 	{"groups", func(v value, o *OIDC) {
 		o.Groups = nil
 		for _, item := range v.list() {
@@ -126,9 +132,6 @@ func (f *file) checkOIDC(v value) {
 	}
 	if len(given) > 1 {
 		v.doc.fault(v.doc.lines["/oidc/"+given[1]], fmt.Sprintf("%s: %s is there as well", given[1], given[0]), "remove one of them")
-	}
-	if len(given) == 0 {
-		v.doc.fault(line, "oidc: there is no client_secret_file", "write the file that holds the client's secret, or client_secret_name for one that was stored by \"roadstead secret set\"")
 	}
 	if f.URL == "" && !v.doc.faulty["/url"] {
 		v.doc.fault(line, "oidc: there is no url, and the issuer has to know where to send people back to", `write url: "https://mirror.example.com" at the top, with the name that people use`)
