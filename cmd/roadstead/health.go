@@ -112,6 +112,7 @@ func serveAdmin(ctx context.Context, l net.Listener, handler http.Handler) error
 func (h *House) newAdmin() http.Handler {
 	return admin.New(admin.Config{
 		Cache:     h.cache.Stats,
+		Hosted:    h.hosted.Stats,
 		Server:    h.server.Stats,
 		Upstreams: h.upstreams.Stats,
 		Ready:     h.ready,

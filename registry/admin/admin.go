@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"roadstead/cache"
+	"roadstead/registry/hosted"
 	"roadstead/registry/server"
 	"roadstead/registry/upstream"
 )
@@ -17,6 +18,7 @@ import (
 // Config says whom to ask. What is nil has nothing to tell.
 type Config struct {
 	Cache     func() cache.Stats
+	Hosted    func() hosted.Stats
 	Server    func() server.Stats
 	Upstreams func() map[string]upstream.Stats // by project
 

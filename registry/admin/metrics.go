@@ -82,7 +82,7 @@ var (
 	endpointThrottled = describe("upstream_endpoint_throttled", "1 while an endpoint wants no requests, else 0.", "project", "endpoint")
 )
 
-// all is every description there is, for Describe. A figure that is not among them is an error
+// all is every description of this file, for Describe. A figure that is not described is an error
 // of the scrape.
 var all = []*prometheus.Desc{
 	buildInfo,
@@ -95,7 +95,7 @@ var all = []*prometheus.Desc{
 
 // Describe lists what Collect may send.
 func (f figures) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range all {
+	for _, d := range described() {
 		descs <- d
 	}
 }
@@ -113,6 +113,9 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 	}
 	if f.Cache != nil && f.Server != nil {
 		out.gauge(cacheSaved, float64(sent-received))
+	}
+	if f.Hosted != nil {
+		out.hosted(f.Hosted())
 	}
 	if f.Upstreams != nil {
 		for project, s := range f.Upstreams() {
@@ -187,6 +190,7 @@ func (out output) server(s server.Stats) (sent int64) {
 		out.counter(serverRequests, n, series.Kind, series.Class)
 	}
 	out.counter(serverSent, s.Bytes)
+	out.received(s)
 	out.gauge(serverInFlight, float64(s.InFlight))
 	out.gauge(serverConnections, float64(s.Connections))
 	out.counter(serverPanics, s.Panics)
