@@ -79,6 +79,9 @@ func (o *OIDC) check() error {
 		if g.Group == "" || g.Project == "" {
 			return fmt.Errorf("oidc: a role of group %q in project %q lacks a name", g.Group, g.Project)
 		}
+		if rankOf(g.Role) == 0 {
+			return fmt.Errorf("oidc: group %q cannot be %q in project %q: take one of %q", g.Group, g.Role, g.Project, Roles)
+		}
 	}
 	return nil
 }

@@ -304,7 +304,7 @@ func TestAProviderThatIsDownIsAskedAgainButNotByEverybody(t *testing.T) {
 	}
 }
 
-func TestAnIssuerMustBeSafe(t *testing.T) {
+func TestASettingThatIsWrongIsToldAtStart(t *testing.T) {
 	for _, tt := range []struct {
 		config OIDC
 		ok     bool
@@ -325,6 +325,8 @@ func TestAnIssuerMustBeSafe(t *testing.T) {
 		{OIDC{Issuer: "https://login.example.com", ClientID: "c", CAFile: "/nowhere"}, false},
 		{OIDC{Issuer: "https://login.example.com", ClientID: "c", CAFile: "oidc.go"}, false},
 		{OIDC{Issuer: "https://login.example.com", ClientID: "c", Groups: []GroupRole{{Project: "p", Role: "developer"}}}, false},
+		{OIDC{Issuer: "https://login.example.com", ClientID: "c", Groups: []GroupRole{{Group: "g", Project: "p", Role: "developer"}}}, true},
+		{OIDC{Issuer: "https://login.example.com", ClientID: "c", Groups: []GroupRole{{Group: "g", Project: "p", Role: "boss"}}}, false},
 	} {
 		_, err := newProvider(&tt.config)
 		if (err == nil) != tt.ok {
