@@ -40,9 +40,13 @@ func TestTheReadmeHasEveryKey(t *testing.T) {
 	nested("tls", keysOf(tlsFields))
 	nested("storage", keysOf(storageFields))
 	nested("log", keysOf(logFields))
+	nested("uploads", keysOf(uploadsFields))
+	nested("collect", keysOf(collectFields))
+	nested("oidc", keysOf(oidcFields))
 	for _, key := range keysOf(projectFields) {
 		want[key] = true
 	}
+	nested("retain", keysOf(retainFields))
 
 	_, section, _ := strings.Cut(readme(t), "## Configuration")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -79,21 +83,21 @@ func keysOf[T any](fields []field[T]) []string {
 
 // Each complete file in the README passes the checker.
 func TestTheReadmesConfigurationIsGood(t *testing.T) {
-	_, section, _ := strings.Cut(readme(t), "## Configuration")
+	_, section, _ := strings.Cut(readme(t), "## OIDC")
 	t.Chdir(t.TempDir())
 	write(t, "ca.pem", string(registrytest.NewAuthority(t).PEM()))
 	write(t, "password", "secret\n")
 	checked := 0
 	for _, match := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		text := strings.ReplaceAll(match[1], "/run/secrets/docker-hub", "password")
+		text := regexp.MustCompile(`/run/secrets/[a-z-]+`).ReplaceAllString(match[1], "password")
 		_, faults := parse(t, text)
 		for _, f := range faults {
 			t.Error(f)
 		}
 		checked++
 	}
-	if checked == 0 {
-		t.Error("no configuration found")
+	if checked != 2 {
+		t.Errorf("%d configurations found, want that of OIDC and that of the keys", checked)
 	}
 }
 
@@ -166,12 +170,49 @@ func TestTheReadmeHasEveryMetric(t *testing.T) {
 	}
 }
 
+// Each command is in the table, and each of its own commands in its row.
 func TestTheReadmeHasEveryCommand(t *testing.T) {
-	help, _, _ := command("--help")
-	_, list, _ := strings.Cut(help, "Commands:\n")
-	for _, match := range regexp.MustCompile(`(?m)^  ([a-z]+) `).FindAllStringSubmatch(list, -1) {
-		if !strings.Contains(readme(t), "| `roadstead "+match[1]) {
-			t.Errorf("roadstead %s is not in the README", match[1])
+	text, found := readme(t), 0
+	var look func(before string)
+	look = func(before string) {
+		help, _, _ := command(append(strings.Fields(before), "--help")...)
+		_, list, _ := strings.Cut(help, "Commands:\n")
+		for _, match := range regexp.MustCompile(`(?m)^  `+before+`([a-z]+) `).FindAllStringSubmatch(list, -1) {
+			name := before + match[1]
+			if below, _, _ := command(append(strings.Fields(name), "--help")...); strings.Contains(below, "Commands:\n") {
+				look(name + " ")
+				continue
+			}
+			found++
+			row := regexp.MustCompile("(?m)^[|] `roadstead " + before + `([a-z]+\\[|])*` + match[1] + "(\\\\[|]| |`)")
+			if !row.MatchString(text) {
+				t.Errorf("roadstead %s is not in the README", name)
+			}
 		}
+	}
+	look("")
+	if found < 30 {
+		t.Errorf("only %d commands were found", found)
+	}
+}
+
+// What the README has people type about projects and accounts is understood.
+func TestTheReadmesCommandsWork(t *testing.T) {
+	config := configuration(t, map[string]map[string]any{"up.example": proxied(registrytest.New(t))}, nil)
+	serve(t, config)
+	_, section, _ := strings.Cut(readme(t), "## Hosted projects")
+	section, _, _ = strings.Cut(section, "## OIDC")
+	stdin = strings.NewReader("hunter2")
+	defer func() { stdin = os.Stdin }()
+	ran := 0
+	for _, line := range regexp.MustCompile("(?m)(?:^|`)roadstead ([^`\n<>]*)").FindAllStringSubmatch(section, -1) {
+		if strings.Contains(line[1], "NAME") {
+			continue
+		}
+		worked(t, append(strings.Fields(strings.ReplaceAll(line[1], "'", "")), "--config", config)...)
+		ran++
+	}
+	if ran < 8 {
+		t.Errorf("only %d commands were found", ran)
 	}
 }
