@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -302,4 +305,154 @@ func adminFile(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "admin")
 	write(t, path, "Correct-horse-7\n")
 	return path
+}
+
+// A password for an upstream may be a stored secret, and the server takes it when it comes; what
+// it is for is private, and another password is taken as well.
+func TestAStoredPasswordIsTakenWhenItComes(t *testing.T) {
+	up := registrytest.New(t)
+	up.PutImage("app", "v1", []byte("layer"))
+	up.Require(registrytest.Auth{Basic: true, Username: "us", Password: "hunter2"})
+	project := proxied(up)
+	project["username"], project["password_secret"], project["insecure"], project["negative_ttl"] = "us", "upstream", true, "0s"
+	config := configuration(t, map[string]map[string]any{"up.example": project}, map[string]any{"admin_password_file": adminFile(t)})
+	p := serve(t, config)
+	p.wait(`no password for an upstream, it is asked without: store it with "roadstead secret set"`)
+	path, admin := "/v2/up.example/app/manifests/v1", login{"admin", "Correct-horse-7"}
+	if status, _, body := p.do(login{}, "GET", path, "", ""); status != 401 {
+		t.Errorf("anybody: %d %s", status, body)
+	}
+	if status, _, body := p.do(admin, "GET", path, "", ""); status != 403 {
+		t.Errorf("without the password: %d %s", status, body)
+	}
+	stdin = strings.NewReader("hunter2\n")
+	defer func() { stdin = os.Stdin }()
+	worked(t, "secret", "set", "upstream", "--config", config)
+	follows(t, "the secret", func() bool {
+		status, _, _ := p.do(admin, "GET", path, "", "")
+		return status == 200
+	})
+	if out := worked(t, "secret", "list", "--config", config); out != "upstream\n" {
+		t.Errorf("the secrets are %q", out)
+	}
+	p.signal(syscall.SIGTERM)
+	p.exit()
+	database, err := os.ReadFile(filepath.Join(filepath.Dir(config), "data", catalogFile))
+	if err != nil || strings.Contains(string(database), "hunter2") || strings.Contains(p.log.String(), "hunter2") {
+		t.Errorf("the secret is there to be read (%v)", err)
+	}
+}
+
+// What commands refuse, they say what to do about.
+func TestCommandsAboutAccountsTeach(t *testing.T) {
+	t.Chdir(t.TempDir())
+	refused(t, `there is no catalog in `, "user", "add", "alice")
+	config := configuration(t, map[string]map[string]any{"up.example": proxied(registrytest.New(t))}, nil)
+	p := serve(t, config)
+	write(t, "weak", "secret\n")
+	write(t, "empty", "\n")
+	worked(t, "user", "add", "alice", "--config", config)
+	worked(t, "project", "create", "production", "--config", config)
+	for _, row := range []struct {
+		want string
+		args string
+	}{
+		{"there is a user alice already", "user add alice"},
+		{`"al/ice" cannot be the name of a user`, "user add al/ice"},
+		{"the password has 6 characters: 8 to 128 are needed", "user add bob --password-file weak"},
+		{"empty is empty: there is no secret in it", "user add bob --password-file empty"},
+		{"there is no user bob", "user delete bob"},
+		{"this is the last administrator who can log in: make another user one first", "user disable admin"},
+		{`"boss" is no role: take one of limitedGuest`, "project member add production alice --role boss"},
+		{"there is no user bob", "project member add production bob --role guest"},
+		{"there is no project staging: create it first", "project member add staging alice --role guest"},
+		{"--permission=push does not say where: write PROJECT:push", "robot add ci --permission push"},
+		{`"fly" is nothing that a robot may do: pull, push or delete`, "robot add ci --project production --permission fly"},
+		{"--days=-1 is no number of days", "robot add ci --project production --days=-1"},
+		{`"ci" is no robot: those are called robot$name or robot$project+name`, "robot delete ci"},
+		{"project up.example is a proxy in", "project create up.example"},
+		{`"Production" is not the name of a project: write lower-case letters`, "project create Production"},
+		{`"api" cannot be the name of a project, /api is for Harbor's REST API: choose another name`, "project create api"},
+		{"there is a project production already", "project create production"},
+		{`begins with the project's name; write "app:v*"`, "project set production --immutable production/app:v*"},
+		{"is not a pattern", "project set production --immutable [a"},
+		{"nothing to set is given", "project set production"},
+		{"project up.example is a proxy: what it allows and keeps is in", "project show up.example"},
+		{`there is no project staging; "roadstead project list" lists them`, "project delete staging"},
+		{"there is no hosted project staging", "project retain staging --dry-run"},
+		{"there is no secret", "secret delete upstream"},
+	} {
+		refused(t, row.want, append(strings.Fields(row.args), "--config", config)...)
+	}
+	for _, row := range []struct{ args, want string }{
+		{"user list", "alice"},
+		{"project list", "production  hosted  private"},
+		{"project show production", "keeps all of them"},
+		{"project member list production", "MEMBER"},
+		{"project set production --quota 1GiB --keep-newest 3 --keep-pulled 30d", "production is private, has at most 1 GiB, keeps the 3 newest tags, keeps tags pulled within 30d"},
+		{"project retain production --dry-run", "would retire 0 tags and manifests"},
+		{"user admin alice", "alice is an administrator of everything"},
+		{"user disable admin", "admin is shut out"},
+		{"project delete production", "project production is gone"},
+	} {
+		if out := worked(t, append(strings.Fields(row.args), "--config", config)...); !strings.Contains(out, row.want) {
+			t.Errorf("roadstead %s says\n%s\nwant %s", row.args, out, row.want)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	p.exit()
+}
+
+// What is hosted leaves as a file that the kernel sends: in a wrapper it would be copied by us.
+func TestTheSwitchboardHandsOutWhatTheRoomsReturn(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tr := newTree(t)
+	web := registry.Repo{Project: "production", Name: "web"}
+	_, layer := tr.image(web.String(), "v1", "a layer")
+	hub := registry.Repo{Project: "docker.io", Name: "library/app"}
+	_, cached := tr.image(hub.String(), "v1", "a cached layer")
+	tr.image("old.example/app", "v1", "of a project that is not served")
+	worked(t, "adopt", tr.dir)
+
+	ctx := t.Context()
+	cfg := good(t, "")
+	cfg.Storage.Directory = tr.dir
+	cfg.Listen, cfg.Admin = "127.0.0.1:0", ""
+	h, err := openHouse(ctx, cfg, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	known := func(project string) bool { return project != "old.example" && h.table.Load().Known(project) }
+	board := switchboard{h.hosted, h.cache, h.data.Catalog, known}
+	for repo, d := range map[registry.Repo]digest.Digest{web: layer, hub: cached} {
+		blob, err := board.Blob(ctx, repo, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		direct, err := board.room(repo).Blob(ctx, repo, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprintf("%T", blob.ReadSeekCloser), fmt.Sprintf("%T", direct.ReadSeekCloser); got != want {
+			t.Errorf("a blob of %s is a %s, and the room's a %s", repo, got, want)
+		}
+		blob.Close()
+		direct.Close()
+		if desc, err := board.StatBlob(ctx, repo, d); err != nil || desc.Digest != d {
+			t.Errorf("%s: %+v, %v", repo, desc, err)
+		}
+	}
+	if _, err := board.Blob(ctx, web, cached); !errors.Is(err, registry.BlobUnknown) {
+		t.Errorf("what another project has: %v", err)
+	}
+	for _, row := range []struct {
+		after string
+		n     int
+		want  string
+	}{{"", 10, "docker.io/library/app production/web"}, {"", 1, "docker.io/library/app"}, {"docker.io/library/app", 1, "production/web"}, {"production/web", 5, ""}} {
+		if got, err := board.Repositories(ctx, row.after, row.n); err != nil || strings.Join(got, " ") != row.want {
+			t.Errorf("%d after %q: %q, %v; want %s", row.n, row.after, got, err, row.want)
+		}
+	}
 }
