@@ -5,6 +5,7 @@ package main_test
 import (
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +61,7 @@ func BenchmarkPeers(b *testing.B) {
 		{"herd", benchHerdFast},
 		{"slowherd", benchHerdSlow},
 		{"process", benchStanding},
+		{"push", benchPush},
 		{"million", benchMillion},
 	} {
 		if part.name == "million" && o.million == "" {
@@ -79,6 +81,8 @@ type benchOptions struct {
 	million string
 	patient bool
 }
+
+func (o benchOptions) has(contestant string) bool { return slices.Contains(o.servers, contestant) }
 
 // fewer scales the number of rounds: one for every so many of the default.
 func (o benchOptions) fewer(by int) int { return max(1, o.rounds/by) }

@@ -28,8 +28,10 @@ type benchFigure struct {
 	beside string // what a sample's second number is
 
 	// Numbers of one machine and one run: what is allowed to ours there, and what others took.
+	// Zero: only the ratio in this run counts.
 	atMost float64
 	others map[string]float64
+	share  map[string]float64 // what is allowed of another's figure, where that is said as such
 
 	rounds map[string][]benchSample // by contestant
 }
@@ -78,7 +80,11 @@ func (t benchTable) print(w io.Writer) {
 			line = append(line, f.cell(column))
 		}
 		mine, ok := f.median(ours)
-		line = append(line, group(f.atMost, f.places)+verdict(mine.value, f.atMost, f.places, ok))
+		if f.atMost == 0 {
+			line = append(line, "–")
+		} else {
+			line = append(line, group(f.atMost, f.places)+verdict(mine.value, f.atMost, f.places, ok))
+		}
 		for _, column := range t.columns {
 			if column != ours {
 				line = append(line, f.ratio(column))
@@ -110,10 +116,13 @@ func (f *benchFigure) ratio(contestant string) string {
 		return "–"
 	}
 	got := mine.value / other.value
-	if f.others[contestant] == 0 {
+	bound, places := f.share[contestant], 2
+	if bound == 0 && f.others[contestant] > 0 {
+		bound = f.atMost / f.others[contestant]
+	}
+	if bound == 0 {
 		return group(got, 2)
 	}
-	bound, places := f.atMost/f.others[contestant], 2
 	if bound < 0.1 {
 		places = 3
 	}
