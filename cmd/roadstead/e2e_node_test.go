@@ -33,6 +33,7 @@ type node struct {
 	admin  string // URL of metrics and health
 	config string // the file
 	http   *http.Client
+	who    account                                                // whose requests it sends; zero: anybody's
 	before func(program string, args []string) (string, []string) // how the program is started, if not as it is
 }
 
@@ -173,6 +174,14 @@ func (n *node) open(method, path string, headers ...string) (*http.Response, err
 	req, err := http.NewRequest(method, n.url+path, nil)
 	if err != nil {
 		return nil, err
+	}
+	return n.do(req, headers...)
+}
+
+// do sends a request with whatever headers it lacks.
+func (n *node) do(req *http.Request, headers ...string) (*http.Response, error) {
+	if n.who.name != "" {
+		req.SetBasicAuth(n.who.name, n.who.secret)
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	for _, accept := range []string{ociManifest, ociIndex, dockerManifest, dockerList} {
