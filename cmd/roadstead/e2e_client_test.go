@@ -70,6 +70,7 @@ func stateless(pull func(t *testing.T, n *node, ref reference, img *image)) func
 
 func pullSkopeo(t *testing.T, n *node, ref reference, img *image) {
 	program, dir := need(t, "skopeo"), shortDir(t)
+	n.keep(t, dir)
 	tls := []string{"--src-tls-verify=false"}
 	if n.ca != "" {
 		tls = []string{"--src-cert-dir", filepath.Dir(n.ca)}
@@ -96,6 +97,7 @@ func pullSkopeo(t *testing.T, n *node, ref reference, img *image) {
 
 func pullCrane(t *testing.T, n *node, ref reference, img *image) {
 	program, dir := need(t, "crane"), shortDir(t)
+	n.keep(t, dir)
 	env := environment(dir, "SSL_CERT_FILE="+n.ca)
 	run(t, env, program, "pull", "--format", "oci", ref.at(n), dir+"/layout")
 	compareLayout(t, filepath.Join(dir, "layout"), img)
@@ -111,6 +113,7 @@ func pullCrane(t *testing.T, n *node, ref reference, img *image) {
 
 func pullRegctl(t *testing.T, n *node, ref reference, img *image) {
 	program, dir := need(t, "regctl"), shortDir(t)
+	n.keep(t, dir)
 	host, env := "reg="+n.addr+",tls=disabled", environment(dir, "SSL_CERT_FILE="+n.ca)
 	if n.ca != "" {
 		host = "reg=" + n.addr + ",tls=enabled"
@@ -124,6 +127,7 @@ func pullRegctl(t *testing.T, n *node, ref reference, img *image) {
 
 func pullOras(t *testing.T, n *node, ref reference, img *image) {
 	program, dir := need(t, "oras"), shortDir(t)
+	n.keep(t, dir)
 	tls := []string{"--from-plain-http"}
 	if n.ca != "" {
 		tls = []string{"--from-ca-file", n.ca}
@@ -136,6 +140,7 @@ func pullOras(t *testing.T, n *node, ref reference, img *image) {
 func freshPodman(t *testing.T, n *node) puller {
 	needRoot(t)
 	podman := podmanCommand{program: need(t, "podman"), dir: shortDir(t)}
+	n.keep(t, podman.dir)
 	tls := "--tls-verify=false"
 	if n.ca != "" {
 		tls = "--cert-dir=" + filepath.Dir(n.ca)
@@ -163,8 +168,8 @@ func (p podmanCommand) run(t *testing.T, args ...string) []byte {
 		"--root", p.dir + "/root", "--runroot", p.dir + "/run", "--tmpdir", p.dir + "/tmp",
 		"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
 	}
-	if args[0] == "pull" {
-		args = append([]string{"pull", "--signature-policy", policy}, args[1:]...)
+	if args[0] == "pull" || args[0] == "push" {
+		args = append([]string{args[0], "--signature-policy", policy}, args[1:]...)
 	}
 	return run(t, environment(p.dir, p.env...), p.program, append(global, args...)...)
 }

@@ -24,6 +24,7 @@ type containerd struct {
 	dir       string
 	socket    string
 	namespace string
+	user      string // "name:password" for registries; "" for nobody's
 }
 
 func startContainerd(t *testing.T) *containerd {
@@ -73,6 +74,22 @@ func (c *containerd) hosts(t *testing.T, registry, mirror string, lines ...strin
 	}
 }
 
+// server writes a hosts.toml for a node that is called by its own address, and not a mirror.
+func (c *containerd) server(t *testing.T, n *node) {
+	t.Helper()
+	dir := filepath.Join(c.dir, "hosts", n.addr)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n", n.url)
+	if n.ca != "" {
+		text += fmt.Sprintf("  ca = %q\n", n.ca)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (c *containerd) run(t *testing.T, args ...string) []byte {
 	t.Helper()
 	return run(t, environment(c.dir), c.ctr, append([]string{"--address", c.socket, "--namespace", c.namespace}, args...)...)
@@ -81,7 +98,11 @@ func (c *containerd) run(t *testing.T, args ...string) []byte {
 // pull pulls an image by the name that it has in the world and unpacks it.
 func (c *containerd) pull(t *testing.T, ref reference, img *image) {
 	t.Helper()
-	c.run(t, "images", "pull", "--hosts-dir", c.dir+"/hosts", "--snapshotter", "native", ref.String())
+	args := []string{"images", "pull", "--hosts-dir", c.dir + "/hosts", "--snapshotter", "native"}
+	if c.user != "" {
+		args = append(args, "--user", c.user)
+	}
+	c.run(t, append(args, ref.String())...)
 	c.compare(t, ref, img)
 }
 
@@ -135,6 +156,9 @@ func (c *containerd) compare(t *testing.T, ref reference, img *image) {
 // no ns is needed.
 func freshContainerd(t *testing.T, n *node) puller {
 	c := startContainerd(t)
+	if n.who.name != "" {
+		c.user = n.who.name + ":" + n.who.secret
+	}
 	lines := []string{"override_path = true"}
 	if n.ca != "" {
 		lines = append(lines, fmt.Sprintf("ca = %q", n.ca))

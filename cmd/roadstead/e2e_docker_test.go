@@ -55,6 +55,7 @@ func (d *dockerd) pull(t *testing.T, name string, img *image) {
 // not ask who a loopback address is, so the certificate needs no introduction.
 func freshDocker(t *testing.T, n *node) puller {
 	d := startDocker(t)
+	n.keep(t, d.dir)
 	return func(t *testing.T, ref reference, img *image) {
 		t.Helper()
 		d.pull(t, ref.at(n), img)

@@ -31,6 +31,7 @@ type pusher struct {
 	remove func(t *testing.T, h *hand, ref reference)
 
 	recompresses bool // it makes other layers of an image's files: only the configuration stays
+	trusting     bool // its login writes down whatever it is told
 }
 
 // A hand is a pusher at work: at a node, for somebody, with a home that remembers the login.
@@ -84,7 +85,8 @@ var pushers = []pusher{
 		},
 	},
 	{
-		name: "crane",
+		name:     "crane",
+		trusting: true,
 		login: func(t *testing.T, h *hand) error {
 			return h.try(t, "crane", "auth", "login", h.addr, "-u", h.who.name, "-p", h.who.secret)
 		},
@@ -172,9 +174,9 @@ var pushers = []pusher{
 			layout := writeLayout(t, img)
 			archive := filepath.Join(shortDir(t), "image.tar")
 			run(t, h.env, "/bin/tar", "-cf", archive, "-C", layout, ".")
-			c.run(t, "images", "import", "--no-unpack", "--all-platforms", "--index-name", ref.at(h.node), archive)
-			args := append([]string{"images", "push", "--user", h.who.name + ":" + h.who.secret}, h.choose("--plain-http", "--tlscacert=%s")...)
-			c.run(t, append(args, ref.at(h.node), string(img.top().digest))...)
+			c.run(t, "images", "import", "--no-unpack", "--all-platforms", "--base-name", "layout", archive)
+			c.server(t, h.node)
+			c.run(t, "images", "push", "--user", h.who.name+":"+h.who.secret, "--hosts-dir", c.dir+"/hosts", ref.at(h.node), "layout:1")
 		},
 	},
 }

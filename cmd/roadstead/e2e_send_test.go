@@ -2,11 +2,13 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"testing"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -112,4 +114,12 @@ func withDigest(path string, d digest.Digest) string {
 		separator = "&"
 	}
 	return path + separator + "digest=" + string(d)
+}
+
+// decode reads JSON into v.
+func decode(t testing.TB, b []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatalf("%v: %.300q", err, b)
+	}
 }

@@ -33,8 +33,15 @@ func wharfiePull(t *testing.T, n *node, ref reference, img *image, mirror map[st
 	}
 	dir := shortDir(t)
 	registries := map[string]any{"mirrors": map[string]any{ref.project: mirror}}
+	config := map[string]any{}
 	if n.ca != "" {
-		registries["configs"] = map[string]any{n.addr: map[string]any{"tls": map[string]any{"ca_file": n.ca}}}
+		config["tls"] = map[string]any{"ca_file": n.ca}
+	}
+	if n.who.name != "" {
+		config["auth"] = map[string]any{"username": n.who.name, "password": n.who.secret}
+	}
+	if len(config) > 0 {
+		registries["configs"] = map[string]any{n.addr: config}
 	}
 	file := writeJSON(t, filepath.Join(dir, "registries.yaml"), registries)
 	out := run(t, environment(dir), program, "-registries", file, "-out", filepath.Join(dir, "root"), ref.String())
