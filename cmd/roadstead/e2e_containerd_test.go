@@ -119,7 +119,11 @@ func (c *containerd) pullForKubelet(t *testing.T, ref reference, img *image) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	images := cri.NewImageServiceClient(conn)
-	answer, err := images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref.String()}})
+	request := &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref.String()}}
+	if name, password, given := strings.Cut(c.user, ":"); given {
+		request.Auth = &cri.AuthConfig{Username: name, Password: password} // of a pod's imagePullSecrets
+	}
+	answer, err := images.PullImage(ctx, request)
 	if err != nil {
 		t.Fatalf("pull %s: %v", ref, err)
 	}

@@ -110,3 +110,36 @@ func namedBlobs(t *testing.T, manifest []byte) (all []digest.Digest) {
 	}
 	return all
 }
+
+// Every client pushes, pulls, copies and deletes, as a user and as a robot, with TLS and without.
+func TestClientsPush(t *testing.T) {
+	e2e(t)
+	for _, secure := range []bool{false, true} {
+		name := map[bool]string{false: "plain", true: "tls"}[secure]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := startWharf(t, nodeConfig{tls: secure})
+			who := []account{w.members["maintainer"], w.robot}
+			for i, p := range pushers {
+				t.Run(p.name, func(t *testing.T) {
+					t.Parallel()
+					for j, a := range who {
+						wrong := w.as(account{a.name, "not-" + a.secret})
+						pusherWorks(t, w.as(a), wrong, p, uint64(200000+1000*i+100*j), "production", "other")
+					}
+				})
+			}
+			artifacts := func(name string, works func(t *testing.T, n, wrong *node, seed uint64)) {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					for i, a := range who {
+						works(t, w.as(a), w.as(account{a.name, "not-" + a.secret}), uint64(300000+1000*i))
+					}
+				})
+			}
+			artifacts("helm", func(t *testing.T, n, wrong *node, seed uint64) { helmWorks(t, n, wrong, seed, "production") })
+			artifacts("cosign", func(t *testing.T, n, _ *node, seed uint64) { cosignWorks(t, n, seed+100, "production") })
+			artifacts("oras attach", func(t *testing.T, n, _ *node, seed uint64) { orasAttaches(t, n, seed+200, "production", "other") })
+		})
+	}
+}

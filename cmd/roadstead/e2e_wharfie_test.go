@@ -27,6 +27,34 @@ func pullWharfie(t *testing.T, n *node, ref reference, img *image) {
 
 func wharfiePull(t *testing.T, n *node, ref reference, img *image, mirror map[string]any) {
 	t.Helper()
+	root := filepath.Join(shortDir(t), "root")
+	out, err := wharfieInto(t, root, n, ref, mirror)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := img.here()
+	if got := strings.TrimSpace(string(out)); got != string(here.manifest.digest) {
+		t.Errorf("wharfie pulled %s, want %s", got, here.manifest.digest)
+	}
+	files, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != len(here.layers) {
+		t.Errorf("wharfie unpacked %d files, want one of each of %d layers", len(files), len(here.layers))
+	}
+}
+
+// wharfieTry returns why wharfie cannot pull.
+func wharfieTry(t *testing.T, n *node, ref reference, mirror map[string]any) error {
+	t.Helper()
+	_, err := wharfieInto(t, filepath.Join(shortDir(t), "root"), n, ref, mirror)
+	return err
+}
+
+// wharfieInto pulls into root and returns the digest that was printed.
+func wharfieInto(t *testing.T, root string, n *node, ref reference, mirror map[string]any) ([]byte, error) {
+	t.Helper()
 	program, err := wharfie()
 	if err != nil {
 		t.Fatal(err)
@@ -44,16 +72,5 @@ func wharfiePull(t *testing.T, n *node, ref reference, img *image, mirror map[st
 		registries["configs"] = map[string]any{n.addr: config}
 	}
 	file := writeJSON(t, filepath.Join(dir, "registries.yaml"), registries)
-	out := run(t, environment(dir), program, "-registries", file, "-out", filepath.Join(dir, "root"), ref.String())
-	here := img.here()
-	if got := strings.TrimSpace(string(out)); got != string(here.manifest.digest) {
-		t.Errorf("wharfie pulled %s, want %s", got, here.manifest.digest)
-	}
-	files, err := os.ReadDir(filepath.Join(dir, "root"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) != len(here.layers) {
-		t.Errorf("wharfie unpacked %d files, want one of each of %d layers", len(files), len(here.layers))
-	}
+	return try(environment(dir), program, "-registries", file, "-out", root, ref.String())
 }
