@@ -136,3 +136,10 @@ func (n *node) askToken(t testing.TB, challenge string) answer {
 	}
 	return n.ask(http.MethodGet, path+"?"+values.Encode())
 }
+
+// tokenFor asks the token service that the node names for a scope.
+func (n *node) tokenFor(t testing.TB, scope string) string {
+	t.Helper()
+	challenge := n.as(account{}).ask(http.MethodGet, "/v2/").header.Get("WWW-Authenticate")
+	return n.token(t, challenge+`,scope="`+scope+`"`)
+}
