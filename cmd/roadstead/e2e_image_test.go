@@ -289,6 +289,19 @@ func blob(t testing.TB, seed uint64, size int) (*image, digest.Digest) {
 	return img, d
 }
 
+// addManifest makes a manifest of blobs that the image has.
+func (img *image) addManifest(t testing.TB, config digest.Digest, layers []digest.Digest) manifest {
+	t.Helper()
+	m := v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
+		Config: v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: config, Size: img.blobs[config].size},
+	}
+	for _, d := range layers {
+		m.Layers = append(m.Layers, v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: d, Size: img.blobs[d].size})
+	}
+	return img.addJSON(t, v1.MediaTypeImageManifest, m)
+}
+
 type countingWriter struct {
 	w io.Writer
 	n int64
@@ -329,4 +342,11 @@ func (img *image) here() part {
 		return p
 	}
 	panic(fmt.Sprintf("the image %s has nothing for %s", img.top().digest, runtime.GOARCH))
+}
+
+// retag is the image under another tag.
+func (img *image) retag(tag string) *image {
+	other := *img
+	other.tags = map[string]manifest{tag: img.top()}
+	return &other
 }

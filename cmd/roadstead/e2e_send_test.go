@@ -91,10 +91,18 @@ func expect(status int, a answer, err error, method, path string) error {
 	case err != nil:
 		return err
 	case a.status != status:
-		return fmt.Errorf("%s %s: %v, want %d", method, path, a, status)
+		return &refused{a, fmt.Sprintf("%s %s: %v, want %d", method, path, a, status)}
 	}
 	return nil
 }
+
+// refused is an error of a node that did answer.
+type refused struct {
+	answer answer
+	text   string
+}
+
+func (r *refused) Error() string { return r.text }
 
 func uploadsPath(repo string) string { return "/v2/" + repo + "/blobs/uploads/" }
 
