@@ -52,7 +52,7 @@ func TestConformance(t *testing.T) {
 	e2e(t)
 	program := need(t, "conformance")
 	for _, secure := range []bool{false, true} {
-		w := startWharf(t, nodeConfig{tls: secure})
+		w := startWharf(t, nodeConfig{tls: secure}, "maintainer")
 		tls := map[bool]string{false: "disabled", true: "enabled"}[secure]
 		for i, version := range versions {
 			t.Run(version+" tls "+tls, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 // are for somebody else's registry are no obstacle where everybody may pull (RKE2.md §3.6).
 func TestLogins(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{})
+	w := startWharf(t, nodeConfig{}, "developer", "guest", "puller")
 	img := recipe{seed: 350000}.make(t, "1")
 	for _, repo := range []string{"production/team/web", "open/team/web"} {
 		if err := w.as(w.root).push(repo, img); err != nil {
@@ -62,7 +62,7 @@ func TestLogins(t *testing.T) {
 	})
 
 	t.Run("C1 no password that everybody knows", func(t *testing.T) {
-		for _, name := range []string{"admin", "root"} {
+		for _, name := range []string{"admin", "administrator"} {
 			for _, password := range []string{"Harbor12345", "admin", "password", "roadstead", ""} {
 				if a := w.as(account{name, password}).ask(http.MethodGet, "/v2/"); a.status != http.StatusUnauthorized {
 					t.Errorf("%s with the password %q: %v", name, password, a)

@@ -45,7 +45,7 @@ func TestC11_CanarySecrets(t *testing.T) {
 			"log":                 map[string]any{"level": "debug"},
 			"oidc":                map[string]any{"issuer": dead, "client_id": "roadstead", "client_secret": oidc},
 		},
-	})
+	}, "developer", "guest", "puller")
 	secrets := map[string]string{
 		"the administrator's password": administrator, "a vaulted secret": vaulted, "the OIDC secret": oidc,
 		"an upstream's password": tokenSecret, "a wrong upstream's password": "Canary-wrong-5522", "that of one that is down": "Canary-down-7711",

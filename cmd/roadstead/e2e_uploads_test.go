@@ -40,7 +40,7 @@ func (n *node) append(at string, from int, chunk []byte) (next string, a answer,
 // but his who began it (FAULTS B11, P1, P3).
 func TestUploadsGoOnAfterARestart(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{})
+	w := startWharf(t, nodeConfig{}, "developer")
 	n, other := w.as(w.robot), w.as(w.members["developer"])
 	const repo = "production/team/web"
 	for _, end := range []string{"SIGTERM", "kill -9"} {

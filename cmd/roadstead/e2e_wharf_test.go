@@ -2,21 +2,22 @@ package main_test
 
 import (
 	"bufio"
+	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
 // A wharf is a node with projects that people push to, and the people: production is private,
-// other is a second private one in which some of them have rights as well, and open is public.
-// All accounts are made by the commands, beside the running node.
+// other is a second private one, and open is public.
 type wharf struct {
 	*node
 	root    account            // the system's administrator
+	robot   account            // may pull, push and delete everywhere
 	members map[string]account // of production, by role
-	robot   account            // may pull, push and delete in production and other
 	puller  account            // a robot that may only pull from production
 	foreign account            // project admin of other, and nothing in production
 }
@@ -24,31 +25,45 @@ type wharf struct {
 // roles are Harbor's, from the one who may least.
 var roles = []string{"limitedGuest", "guest", "developer", "maintainer", "projectAdmin"}
 
-// startWharf starts one. Its projects are those of the configuration, so that they are there
-// from the first moment.
-func startWharf(t testing.TB, c nodeConfig) *wharf {
+// startWharf starts one. The projects are those of the configuration, so that they are there from
+// the first moment; the accounts are made by the commands, beside the running node: the robot, and
+// those that are asked for by role, "puller" and "foreign" among them. The maintainer is one of all
+// three projects.
+func startWharf(t testing.TB, c nodeConfig, accounts ...string) *wharf {
 	t.Helper()
 	projects := map[string]any{
 		"production": map[string]any{"hosted": true},
 		"other":      map[string]any{"hosted": true},
 		"open":       map[string]any{"hosted": true, "public": true},
 	}
-	for name, p := range c.projects {
-		projects[name] = p
-	}
+	maps.Copy(projects, c.projects)
 	c.projects = projects
-	w := &wharf{node: startNode(t, c), members: map[string]account{}}
-	w.root = w.addUser("root", "--admin")
-	for _, role := range roles {
-		w.members[role] = w.addMember("production", strings.ToLower(role), role)
+	w := &wharf{root: account{"admin", "Pass-of-admin-1f8c"}, members: map[string]account{}}
+	first := filepath.Join(t.TempDir(), "admin")
+	if err := os.WriteFile(first, []byte(w.root.secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for _, project := range []string{"other", "open"} {
-		w.administer("project", "member", "add", project, w.members["maintainer"].name, "--role", "maintainer")
+	more := map[string]any{"admin_password_file": first}
+	maps.Copy(more, c.more)
+	c.more = more
+	w.node = startNode(t, c)
+	for _, name := range accounts {
+		switch name {
+		case "puller":
+			w.puller = w.addRobot("production", "puller", "pull")
+		case "foreign":
+			w.foreign = w.addMember("other", "foreign", "projectAdmin")
+		default:
+			w.members[name] = w.addMember("production", strings.ToLower(name), name)
+		}
 	}
-	w.foreign = w.addMember("other", "foreign", "projectAdmin")
-	w.robot = w.addRobot("", "everywhere", "pull", "push", "delete")
-	w.puller = w.addRobot("production", "puller", "pull")
-	w.knows(w.puller)
+	if a, ok := w.members["maintainer"]; ok {
+		for _, project := range []string{"other", "open"} {
+			w.administer("project", "member", "add", project, a.name, "--role", "maintainer")
+		}
+	}
+	w.robot = w.addRobot("", "everywhere", "*:pull", "*:push", "*:delete")
+	w.knows(w.robot)
 	return w
 }
 
