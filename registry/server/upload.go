@@ -56,14 +56,30 @@ func (s *Server) startUpload(ctx context.Context, res *response, r *http.Request
 
 // mount makes a blob of another repository one of this, unless there is none that the caller
 // may read: then it is uploaded instead, and nothing says why (FAULTS B9).
+//
+// Whoever has got here is known and may push, so credentials that could help are those of the
+// same account: a token that was asked for the one repository only. A client that names where to
+// mount from is told to ask for a token for both, as at distribution; one that does not could not
+// know for which, and there it is the account that counts.
 func (s *Server) mount(ctx context.Context, res *response, r *http.Request, d registry.Digest) (bool, error) {
-	may := func(repo registry.Repo) bool { return s.may(res.principal, repo) }
+	pull := func(repo registry.Repo) error {
+		return s.config.Access.Authorize(res.principal, registry.Pull, registry.Resource{Kind: registry.Repository, Repo: repo})
+	}
+	may := func(repo registry.Repo) bool {
+		err := pull(repo)
+		return err == nil || errors.Is(err, registry.Unauthorized)
+	}
 	if from, given := param(r.URL.RawQuery, "from"); given {
 		if registry.CheckName(from) != nil {
 			return false, nil
 		}
 		source, err := s.resolve(r.Host, "", from)
-		if err != nil || !s.may(res.principal, source) {
+		if err != nil {
+			return false, nil
+		}
+		if err := pull(source); errors.Is(err, registry.Unauthorized) {
+			return false, &challenge{s.config.Access.Challenge(r, s.scopes(res, r, &route{action: registry.Push})...)}
+		} else if err != nil {
 			return false, nil
 		}
 		may = func(repo registry.Repo) bool { return repo == source }
