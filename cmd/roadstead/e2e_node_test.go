@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -39,6 +40,7 @@ type node struct {
 
 // nodeConfig says how a node is configured.
 type nodeConfig struct {
+	addr     string         // zero: a free one
 	dir      string         // zero: an empty directory
 	projects map[string]any // see project
 	tls      bool
@@ -68,7 +70,7 @@ func newHTTPClient(pool *x509.CertPool) *http.Client {
 func newNode(t testing.TB, c nodeConfig) *node {
 	t.Helper()
 	home := t.TempDir()
-	n := &node{t: t, home: home, dir: c.dir, addr: freeAddress(t), http: newHTTPClient(nil), before: c.before}
+	n := &node{t: t, home: home, dir: c.dir, addr: cmp.Or(c.addr, freeAddress(t)), http: newHTTPClient(nil), before: c.before}
 	if n.dir == "" {
 		n.dir = filepath.Join(home, "data")
 	}

@@ -31,7 +31,8 @@ func TestOIDCUsersPushAndPull(t *testing.T) {
 		"grace": map[string]any{"sub": "1906", "password": "compiler", "email": "grace@example.com", "groups": []string{"visitors"}},
 	})
 	issuer := freeAddress(t)
-	w := startWharf(t, nodeConfig{more: map[string]any{"oidc": map[string]any{
+	addr := freeAddress(t)
+	w := startWharf(t, nodeConfig{addr: addr, more: map[string]any{"url": "http://" + addr, "oidc": map[string]any{
 		"issuer": "http://" + issuer, "client_id": "roadstead", "client_secret": clientSecret,
 		"groups": []any{
 			map[string]any{"group": "dev", "project": "production", "role": "maintainer"},

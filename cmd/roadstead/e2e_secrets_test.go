@@ -37,11 +37,11 @@ func TestC11_CanarySecrets(t *testing.T) {
 		projects: map[string]any{
 			"quay.io":  upstreamOf(map[string]any{"password": tokenSecret}),
 			"gcr.io":   upstreamOf(map[string]any{"password": "Canary-wrong-5522"}),
-			"down.io":  project(dead, map[string]any{"username": "x", "password": "Canary-down-7711"}),
+			"down.io":  project(dead, map[string]any{"insecure": true, "username": "x", "password": "Canary-down-7711"}),
 			"vault.io": upstreamOf(map[string]any{"password_secret": "quay"}),
 		},
 		more: map[string]any{
-			"admin_password_file": admin,
+			"admin_password_file": admin, "url": "http://roadstead.example.com",
 			"log":                 map[string]any{"level": "debug"},
 			"oidc":                map[string]any{"issuer": dead, "client_id": "roadstead", "client_secret": oidc},
 		},

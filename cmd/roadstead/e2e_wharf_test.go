@@ -100,5 +100,5 @@ next:
 // mounts counts the blobs that were mounted into a repository: the POSTs that made one.
 func (n *node) mounts(t testing.TB, repo string) int {
 	t.Helper()
-	return n.logged(t, "POST", repo, `201`)
+	return n.logged(t, "method=POST", "repo="+repo+" ", "status=201")
 }
