@@ -16,7 +16,7 @@ import (
 var (
 	formID     = regexp.MustCompile(`name="id" value="([^"]+)"`)
 	shownOnce  = regexp.MustCompile(`<output>([^<]+)</output>`)
-	shownLogin = regexp.MustCompile(`docker login (\S+) --username (\S+)`)
+	shownLogin = regexp.MustCompile(`docker login (\S+) (?:-u|--username) ([^\s<]+)`)
 )
 
 // Somebody who logs in at an OpenID provider by his browser gets a secret for his clients, and

@@ -42,8 +42,8 @@ func TestC11_CanarySecrets(t *testing.T) {
 		},
 		more: map[string]any{
 			"admin_password_file": admin, "url": "http://roadstead.example.com",
-			"log":                 map[string]any{"level": "debug"},
-			"oidc":                map[string]any{"issuer": dead, "client_id": "roadstead", "client_secret": oidc},
+			"log":  map[string]any{"level": "debug"},
+			"oidc": map[string]any{"issuer": dead, "client_id": "roadstead", "client_secret": oidc},
 		},
 	}, "developer", "guest", "puller")
 	secrets := map[string]string{
