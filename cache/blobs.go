@@ -49,7 +49,7 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 	}
 	defer f.leave()
 	foreign := joined && f.key.repo != repo
-	if foreign && l == nil {
+	if foreign && (l == nil || !l.direct.Load() && !c.lends(f.key.repo.Project, repo.Project)) {
 		// It began after our look for one: prove first that this repository has the blob.
 		return c.Blob(ctx, repo, d)
 	}

@@ -89,8 +89,18 @@ func (c *Cache) storedType(ctx context.Context, k contentKey) string {
 	return found.MediaType
 }
 
-// find returns the proof that a repository has a digest, or nil if there is none.
+// find returns the proof that a repository has a digest, or nil if there is none. That a manifest
+// is made of it is one only for what may be lent.
 func (c *Cache) find(ctx context.Context, k contentKey) *link {
+	l := c.named(ctx, k)
+	if l != nil && !l.direct.Load() && !c.lent(ctx, k) {
+		return nil
+	}
+	return l
+}
+
+// named is what is known of a digest in a repository, be it only that a manifest names it.
+func (c *Cache) named(ctx context.Context, k contentKey) *link {
 	if l := c.memory.link(k); l != nil {
 		return l
 	}

@@ -25,6 +25,9 @@ type Project struct {
 	// What a Pin matches is never evicted.
 	Allow, Deny, Pin []string
 
+	// Private: not everybody may read what it has, and so no other project lends from it.
+	Private bool
+
 	KeepGone         bool // a tag that upstream no longer has is still served
 	DenyWithUpstream bool // upstream's denial is final even when there is an older answer
 }

@@ -121,6 +121,7 @@ func cacheProject(p Project, r *upstream.Registry) cache.Project {
 		TTL: none(p.TTL), Negative: none(p.Negative), Keep: none(p.Keep),
 		StaleFor: p.StaleFor, // zero is without end in both
 		Allow:    p.Allow, Deny: p.Deny, Pin: p.Pin,
+		Private:  !p.Public,
 		KeepGone: p.KeepGone, DenyWithUpstream: p.DenyWithUpstream,
 	}
 }
