@@ -188,6 +188,32 @@ func TestEveryDependencyHasFewImportersAndAReason(t *testing.T) {
 	}
 }
 
+// What is read to its end is bounded where it is read, whoever has promised that it is small.
+func TestD5_WhatIsReadWholeIsBounded(t *testing.T) {
+	reads := 0
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(moduleRoot(t), s.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, "io.ReadAll(") {
+				continue
+			}
+			reads++
+			if !strings.Contains(line, "io.ReadAll(io.LimitReader(") {
+				t.Errorf("%s reads something whole, however long it is: %s", s.file, strings.TrimSpace(line))
+			}
+		}
+	}
+	if reads == 0 {
+		t.Error("nothing is read whole anywhere, so this test has not understood the sources")
+	}
+}
+
 func TestTheTopOfTheModule(t *testing.T) {
 	entries, err := os.ReadDir(moduleRoot(t))
 	if err != nil {

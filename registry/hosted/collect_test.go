@@ -230,9 +230,9 @@ func TestCollectAborts(t *testing.T) {
 	}
 }
 
-// TestCollectRaces pushes images, mounts their layers elsewhere and deletes some again while one
+// TestD7_CollectRaces pushes images, mounts their layers elsewhere and deletes some again while one
 // collection follows the other and has no grace at all: 0 of those acknowledged are broken.
-func TestCollectRaces(t *testing.T) {
+func TestD7_CollectRaces(t *testing.T) {
 	images := 10_700 // of which every sixteenth is deleted
 	switch {
 	case testing.Short():

@@ -34,7 +34,7 @@ func TestParam(t *testing.T) {
 	}
 }
 
-func TestPageOf(t *testing.T) {
+func TestB3_PageOf(t *testing.T) {
 	tests := []struct {
 		name, query string
 		want        page

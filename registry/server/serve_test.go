@@ -232,7 +232,7 @@ func TestBodyThenLongAnswer(t *testing.T) {
 	}
 }
 
-func TestLargeHeader(t *testing.T) {
+func TestD4_LargeHeader(t *testing.T) {
 	run := start(t, New(Config{Registry: newShelf()}))
 	if resp, _ := run.ask(t, "GET", "/v2/", "X-A", strings.Repeat("a", 60<<10)); resp.StatusCode != 200 {
 		t.Errorf("60 KiB: %s", resp.Status)
@@ -242,7 +242,7 @@ func TestLargeHeader(t *testing.T) {
 	}
 }
 
-func TestHTTP2Limits(t *testing.T) {
+func TestD3_HTTP2Limits(t *testing.T) {
 	run := startTLS(t, New(Config{Registry: newShelf()}), false)
 	config := run.Transport.(*http.Transport).TLSClientConfig.Clone()
 	config.NextProtos = []string{"h2"}
