@@ -40,7 +40,8 @@ func (g *gate) Authorize(p registry.Principal, a registry.Action, r registry.Res
 	reads := a == registry.Pull || a == registry.List
 	rights := map[string]string{
 		"dev": "private:pull private:list private:push", "guest": "private:pull private:list",
-		"boss": "private:pull private:list private:push private:delete",
+		"scoped": "private:pull private:push", // dev with a token for that, who may pull from team as well
+		"boss":   "private:pull private:list private:push private:delete",
 	}
 	known := slices.Contains([]string{"public", "hub", "private", "team"}, r.Repo.Project)
 	switch public := r.Repo.Project == "public" || r.Repo.Project == "hub"; {
@@ -48,7 +49,7 @@ func (g *gate) Authorize(p registry.Principal, a registry.Action, r registry.Res
 		return nil
 	case slices.Contains(strings.Fields(rights[p.Name()]), r.Repo.Project+":"+string(a)):
 		return nil
-	case p.Name() == "":
+	case p.Name() == "", p.Name() == "scoped" && r.Repo.Project == "team":
 		return registry.Unauthorized
 	case reads && known:
 		return &registry.Fault{Code: registry.NameUnknown, Message: "there is such a project, but not for you"}

@@ -179,6 +179,8 @@ func TestStartUpload(t *testing.T) {
 		{"B9 mount from nonsense", "dev", "?mount=" + string(d) + "&from=../A", nil, 202, "start sha256"},
 		{"B9 mount from anywhere", "dev", "?mount=" + string(d), nil, 201, "mount"},
 		{"B9 mount from anywhere but where the caller may not pull", "dev", "?mount=" + string(digestOf([]byte("theirs"))), nil, 202, "mount start sha256"},
+		{"mount with a token for the one repository", "scoped", "?mount=" + string(digestOf([]byte("theirs"))) + "&from=team/base", nil, 401, ""},
+		{"mount from anywhere with such a token", "scoped", "?mount=" + string(digestOf([]byte("theirs"))), nil, 201, "mount"},
 		{"B9 mount by who may", "root", "?mount=" + string(digestOf([]byte("theirs"))) + "&from=team/base", nil, 201, "mount"},
 	}
 	for _, test := range tests {
