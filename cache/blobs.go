@@ -49,7 +49,7 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 	}
 	defer f.leave()
 	foreign := joined && f.key.repo != repo
-	if foreign && (l == nil || !l.direct.Load() && !c.lends(f.key.repo.Project, repo.Project)) {
+	if foreign && (l == nil || !l.own() && !c.lends(f.key.repo.Project, repo.Project)) {
 		// It began after our look for one: prove first that this repository has the blob.
 		return c.Blob(ctx, repo, d)
 	}
@@ -192,7 +192,7 @@ func (c *Cache) prove(ctx context.Context, p *project, k contentKey) (*link, err
 	if err != nil {
 		return nil, err
 	}
-	return c.memory.addLink(k, desc.Size), nil
+	return c.memory.addProof(k, desc.Size), nil
 }
 
 // statUpstream asks upstream for the size of a blob. What it says is remembered where it is

@@ -173,7 +173,7 @@ func (f *flight) fetch(ctx context.Context) (*storage.Draft, int64, error) {
 	if total < 0 {
 		return nil, 0, nil
 	}
-	f.cache.memory.addLink(f.key, total)
+	f.cache.memory.addProof(f.key, total)
 	return draft, total, nil
 }
 
@@ -182,7 +182,7 @@ func (f *flight) fetch(ctx context.Context) (*storage.Draft, int64, error) {
 func (f *flight) landed(ctx context.Context) bool {
 	c := f.cache
 	l := c.memory.link(f.key)
-	if l == nil || !l.direct.Load() && !c.lent(ctx, f.key) {
+	if l == nil || !l.own() && !c.lent(ctx, f.key) {
 		return false
 	}
 	b, ok := c.blobHere(ctx, f.key, l)

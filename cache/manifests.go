@@ -93,7 +93,7 @@ func (c *Cache) storedType(ctx context.Context, k contentKey) string {
 // is made of it is one only for what may be lent.
 func (c *Cache) find(ctx context.Context, k contentKey) *link {
 	l := c.named(ctx, k)
-	if l != nil && !l.direct.Load() && !c.lent(ctx, k) {
+	if l != nil && !l.own() && !c.lent(ctx, k) {
 		return nil
 	}
 	return l
@@ -138,7 +138,7 @@ func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool)
 		if err := c.memory.refusal(refused); err != nil {
 			return registry.Manifest{}, err
 		}
-		if l := c.memory.link(k); l != nil {
+		if l := c.memory.link(k); l != nil && l.own() {
 			if m, ok := c.memory.manifest(k.digest); ok {
 				return m, nil // it came between the caller's look and this call
 			}
@@ -167,7 +167,9 @@ func (c *Cache) take(p *project, k contentKey, sent registry.Manifest) (registry
 		return registry.Manifest{}, corrupt(p.Name, k.digest, err)
 	}
 	p.figures.upstream.Add(m.Size)
-	c.keepManifest(k, c.learn(k.repo, m, refs), m, refs)
+	l := c.learn(k.repo, m, refs)
+	l.proven.Store(true)
+	c.keepManifest(k, l, m, refs)
 	return m, nil
 }
 

@@ -68,6 +68,7 @@ type refusalKey struct {
 type link struct {
 	size      int64        // in bytes; -1 when not known
 	direct    atomic.Bool  // the layout and the catalog have a link of its own, or soon will
+	proven    atomic.Bool  // upstream has it in this very repository, and not only a manifest that names it
 	touchedAt atomic.Int64 // the hour, since 1970, of the last use that was noted
 	triedAt   atomic.Int64 // when, in nanoseconds since 1970, a link of its own was last written
 }
@@ -145,6 +146,16 @@ func (m *memory) link(k contentKey) *link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l, _ := m.links.Get(k)
+	return l
+}
+
+// own reports whether the repository has it by more than a manifest's word.
+func (l *link) own() bool { return l.direct.Load() || l.proven.Load() }
+
+// addProof notes that upstream has a digest in a repository, and returns the link.
+func (m *memory) addProof(k contentKey, size int64) *link {
+	l := m.addLink(k, size)
+	l.proven.Store(true)
 	return l
 }
 
