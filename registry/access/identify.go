@@ -54,7 +54,7 @@ func (a *Access) basic(name, password, remote string) *principal {
 	s, host := a.now.Load(), hostOf(remote)
 	u, stored := s.named[name], ""
 	if u != nil && !u.Disabled {
-		if u.secret != nil && time.Now().Before(u.trusted) && subtle.ConstantTimeCompare(sumOf(password), u.secret) == 1 {
+		if u.secret != nil && !u.stale(time.Now()) && subtle.ConstantTimeCompare(sumOf(password), u.secret) == 1 {
 			return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
 		}
 		stored = u.password

@@ -89,6 +89,10 @@ func (u *user) raise(m catalog.Member) {
 	u.roles[m.Project] = max(u.roles[m.Project], rankOf(Role(m.Role)))
 }
 
+// stale reports whether a user is one of a provider that has said nothing of it for too long, or is
+// no longer ours.
+func (u *user) stale(now time.Time) bool { return u.Issuer != "" && !now.Before(u.trusted) }
+
 // usable reports whether a robot may do anything now.
 func (r *robot) usable(now time.Time) bool {
 	return !r.Disabled && (r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt))
