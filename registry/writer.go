@@ -55,7 +55,8 @@ type Pushed struct {
 	Subject Digest // what it refers to; "" for most
 }
 
-// Uploader takes blobs in, in any number of pieces. What it has taken survives its restart.
+// Uploader takes blobs in, in any number of pieces. What it has taken survives
+// an orderly restart; after a crash an upload may be unknown, and is begun again.
 type Uploader interface {
 	// StartUpload begins an upload, which belongs to the repository and its owner: a
 	// principal's name, "" for an anonymous one. alg is what the blob's digest will most likely

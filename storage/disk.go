@@ -65,21 +65,23 @@ func (k *disk) write(f *os.File, p []byte) (n int, err error) {
 // sync brings a file to the disk. Its error is never to be followed by another try: the kernel
 // reports a failed write once and then takes the lost pages for clean.
 func (k *disk) sync(f *os.File) error {
-	return k.call("sync", f.Name(), f.Sync)
+	return k.call("sync", f.Name(), func() error { return syncAndLook(f) })
+}
+
+// syncAndLook syncs a file or a directory. When XFS gives up on its disk it drops what it had not
+// written, and may then find nothing left to sync and nothing wrong. Asked for the inode it says
+// that it is down. The sync came first, so if it lied, this does not.
+func syncAndLook(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	_, err := f.Stat()
+	return err
 }
 
 // syncDir brings the entries of a directory to the disk.
 func (k *disk) syncDir(f *os.File) error {
-	err := k.call("sync directory", f.Name(), func() error {
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		// When XFS gives up on its disk it drops what it had not written, and then finds nothing
-		// left to sync in a directory and nothing wrong. Asked for the inode it says that it is
-		// down. The sync came first, so if it lied, this does not.
-		_, err := f.Stat()
-		return err
-	})
+	err := k.call("sync directory", f.Name(), func() error { return syncAndLook(f) })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		// Some network and FUSE file systems know no sync of a directory and say so. There is
 		// nothing more that could be done on them.

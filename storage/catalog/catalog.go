@@ -45,6 +45,8 @@ type DB struct {
 	explain func(error) error
 	sets    sets
 	queue   queue
+	// safe says that the file system of a catalog has not given up on its disk, or why.
+	safe func() error
 	// sync has the next commits of a connection survive a power cut, or no more.
 	sync func(ctx context.Context, conn *sql.Conn, on bool) error
 }

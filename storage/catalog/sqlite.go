@@ -35,7 +35,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := createFile(path); err != nil {
 		return nil, fmt.Errorf("its directory has to be writable: %w", err)
 	}
-	db := &DB{explain: func(err error) error { return explainSQLite(path, err) }, sync: syncSQLite}
+	db := &DB{explain: func(err error) error { return explainSQLite(path, err) }, sync: syncSQLite, safe: func() error { return there(path) }}
 	if db.write, err = sqlitePool(path, 1, writerSettings); err != nil {
 		return nil, err
 	}
@@ -132,6 +132,27 @@ func probe(ctx context.Context, db *sql.DB) error {
 	return db.QueryRowContext(ctx, `SELECT MAX(version_id) FROM `+goose.DefaultTablename).Scan(&version)
 }
 
+// there asks for the file at path, which a file system that has given up on its disk refuses. It
+// does not open it: to close it again would drop the locks of this process.
+func there(path string) error {
+	_, err := os.Stat(path)
+	return err
+}
+
+// working says what is wrong with the file system of a directory, or nil.
+func working(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EROFS) {
+		return err // others mean that directories need no sync here
+	}
+	_, err = f.Stat()
+	return err
+}
+
 // explainSQLite adds to an error of SQLite what whoever reads it has to do.
 func explainSQLite(path string, err error) error {
 	failure, ok := errors.AsType[*sqlite.Error](err)
@@ -140,6 +161,11 @@ func explainSQLite(path string, err error) error {
 	}
 	switch failure.Code() & 0xff { // the rest of the code is detail
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		// A file system that has given up on its disk gives SQLite half of what it asks for, and it
+		// takes that for damage. Nobody should rebuild a catalog that a working disk still has.
+		if trouble := working(filepath.Dir(path)); trouble != nil {
+			return fmt.Errorf("the disk of the catalog %s: %w: %w", path, trouble, err)
+		}
 		return fmt.Errorf("%w: move %s away and run `roadstead adopt` to rebuild it from the content: %w", ErrDamaged, path, err)
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		return fmt.Errorf("the file and its directory %s have to be writable: %w", filepath.Dir(path), err)
