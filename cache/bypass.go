@@ -13,7 +13,7 @@ import (
 // is the stored content if that has come by other means, else upstream's, verified on the way.
 func (f *flight) ownWay(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
 	c := f.cache
-	if l := c.memory.link(f.key); l != nil {
+	if l := c.find(ctx, f.key); l != nil {
 		if b, ok := c.blobHere(ctx, f.key, l); ok && b.Size == f.size {
 			if _, err := b.Seek(off, io.SeekStart); err != nil {
 				b.Close()

@@ -85,3 +85,32 @@ func TestB8_PrivateContentOnItsWay(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// The same for a manifest that is in memory, because somebody has just pulled it from the private project.
+func TestB8_ManifestOfPrivateProject(t *testing.T) {
+	secret, open := newOrigin(), newOrigin()
+	img := secret.putImage(t, "team/web", "1", noise(200<<10, 1))
+	h := newHouse(t, t.TempDir(), Config{Memory: 64 << 20, Projects: []Project{
+		{Name: "private", Upstream: secret, Private: true}, {Name: "docker.io", Upstream: open}}})
+	if err := h.pull(t, registry.Repo{Project: "private", Name: "team/web"}, "1"); err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t)
+	index := open.putManifest(t, "evil/x", "1", map[string]any{
+		"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex,
+		"manifests": []any{map[string]any{"mediaType": registry.MediaTypeOCIManifest, "digest": img.manifest.Digest, "size": len(img.manifest.Bytes)}},
+	})
+	if _, err := h.Manifest(t.Context(), hub("evil/x"), index.Digest); err != nil {
+		t.Fatal(err)
+	}
+	m, err := h.Manifest(t.Context(), hub("evil/x"), img.manifest.Digest)
+	if err == nil {
+		t.Errorf("%d bytes of a private manifest through a public proxy, after asking upstream %v", len(m.Bytes), open.asked())
+	}
+	if b, err := h.read(t, hub("evil/x"), img.config); err == nil {
+		t.Errorf("and its config: %d", len(b))
+	}
+	if b, err := h.read(t, hub("evil/x"), img.layer); err == nil {
+		t.Errorf("and its layer: %d", len(b))
+	}
+}

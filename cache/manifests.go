@@ -138,7 +138,7 @@ func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool)
 		if err := c.memory.refusal(refused); err != nil {
 			return registry.Manifest{}, err
 		}
-		if l := c.memory.link(k); l != nil && l.own() {
+		if l := c.find(c.life, k); l != nil {
 			if m, ok := c.memory.manifest(k.digest); ok {
 				return m, nil // it came between the caller's look and this call
 			}

@@ -98,6 +98,9 @@ func (h *House) revealed(ctx context.Context, cfg Config) Config {
 			continue
 		}
 		value, err := h.access.Secret(ctx, name)
+		if errors.Is(err, registry.NameUnknown) {
+			p.Remote.Password = "" // the one that was there before is forgotten
+		}
 		if err != nil {
 			h.log.Error("no password for an upstream, it is asked without: store it with \"roadstead secret set\"", "project", p.Name, "secret", name, "err", err)
 			continue

@@ -107,6 +107,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 		Other:    h.access.Handler(),
 		Route:    h.route,
 		Known:    known,
+		Reserved: func(name string) bool { return reservedNames[name] != "" },
 		Log:      log,
 		Drain:    max(cfg.Drain, time.Nanosecond), // zero would be the server's own default
 	})

@@ -99,10 +99,15 @@ func (a *Access) robot(name, secret, remote string) *principal {
 	if subtle.ConstantTimeCompare(sumOf(secret), stored[:]) == 1 && r != nil && r.usable(time.Now()) {
 		return a.welcome(&principal{name: name, kind: aRobot, id: r.ID}, remote)
 	}
-	if a.proofs.keep(a.proofs.key(name, "", secret), false) {
-		if err := a.limits.take("", hostOf(remote), time.Now()); err != nil {
-			return &principal{refusal: err}
-		}
+	// The limit comes first: what is remembered pushes out of memory which passwords were right.
+	key := a.proofs.key(name, "", secret)
+	if _, known := a.proofs.look(key); known {
+		return wrong
+	}
+	if err := a.limits.take("", hostOf(remote), time.Now()); err != nil {
+		return &principal{refusal: err}
+	}
+	if a.proofs.keep(key, false) {
 		a.failed(name, remote)
 	}
 	return wrong

@@ -139,7 +139,9 @@ func (s *Server) authorize(res *response, r *http.Request, row *route) error {
 	case errors.Is(err, registry.Denied) && !s.may(res.principal, res.repo):
 		err = registry.Denied
 	}
-	if verbOf(r.Method).writes() {
+	if verbOf(r.Method).writes() && res.owner() != "" {
+		// What nobody in particular is refused is in the ordinary log: anybody could fill the
+		// audit log, of which nothing goes.
 		access.Record(s.event(res, r, row, registry.Refused))
 	}
 	return err

@@ -45,7 +45,10 @@ type target struct {
 //
 // Repository names may contain every word of the API, so the endpoint is found from the
 // right: "a/blobs/manifests/latest" is the tag latest of "a/blobs".
-func parse(path, raw string, known func(project string) bool) (target, error) {
+//
+// A root and a ping are there for every name that mine says could be a project, there or not:
+// else they would tell of a private one that it is there (FAULTS C19).
+func parse(path, raw string, known, mine func(project string) bool) (target, error) {
 	path = collapse(path)
 	if climbs(path) {
 		return target{kind: nothing}, invalid(registry.NameInvalid, "the path contains \"..\"")
@@ -58,10 +61,10 @@ func parse(path, raw string, known func(project string) bool) (target, error) {
 		first, after, _ := strings.Cut(rest, "/")
 		if below, ok := cutSegment(after, "v2"); ok && known(first) {
 			project, rest = first, below
-		} else if first != "" && after == "" && known(first) {
+		} else if first != "" && after == "" && mine(first) {
 			return target{kind: ping}, nil
 		}
-	case root != "" && known(root):
+	case root != "" && mine(root):
 		project = root
 		if below, ok := cutSegment(rest, "v2"); ok {
 			rest = below

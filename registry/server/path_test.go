@@ -93,7 +93,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := parse(u.Path, u.RawPath, isDockerHub)
+			got, err := parse(u.Path, u.RawPath, isDockerHub, isDockerHub)
 			if code := codeIn(err); code != test.code {
 				t.Fatalf("error %v, want %q", err, test.code)
 			}
@@ -125,7 +125,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := parse(u.Path, u.RawPath, isDockerHub)
+		got, err := parse(u.Path, u.RawPath, isDockerHub, isDockerHub)
 		if err != nil {
 			return
 		}
@@ -168,7 +168,7 @@ func FuzzParse(f *testing.F) {
 		if strings.HasPrefix(got.name, "docker.io/v2/") {
 			return
 		}
-		again, err := parse(plain, "", isDockerHub)
+		again, err := parse(plain, "", isDockerHub, isDockerHub)
 		if err != nil || again != got {
 			t.Fatalf("%q is %+v, and %q is %+v, %v", s, got, plain, again, err)
 		}
@@ -178,7 +178,7 @@ func FuzzParse(f *testing.F) {
 func TestParseAllocatesNothing(t *testing.T) {
 	path := "/v2/docker.io/library/busybox/manifests/1.35"
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := parse(path, "", isDockerHub); err != nil {
+		if _, err := parse(path, "", isDockerHub, isDockerHub); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {

@@ -50,6 +50,10 @@ type Config struct {
 	// Known reports whether a project of that name exists. Nil: none does.
 	Known func(project string) bool
 
+	// Reserved reports whether paths that begin with a name are Other's, and no project can be
+	// called so. Nil: all names are that are no project, which tells what projects there are.
+	Reserved func(name string) bool
+
 	// Other answers what is no path of the registry API. Nil: 404 in JSON.
 	Other http.Handler
 
@@ -157,13 +161,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.counters.inFlight.Add(-1)
 
 	res := &response{w: w, server: s}
-	res.target, res.err = parse(r.URL.Path, r.URL.RawPath, s.config.Known)
+	res.head = r.Method == http.MethodHead
+	res.http1 = r.ProtoMajor == 1
+	res.target, res.err = parse(r.URL.Path, r.URL.RawPath, s.config.Known, s.mine)
 	if res.target.kind == other && s.config.Other != nil {
+		s.spare(res, r) // it reads no bodies: none may keep the connection
+		if res.close {
+			w.Header()["Connection"] = closing
+		}
 		s.config.Other.ServeHTTP(w, r)
 		return
 	}
-	res.head = r.Method == http.MethodHead
-	res.http1 = r.ProtoMajor == 1
 	res.plain = res.http1 && r.TLS == nil
 	defer s.finish(res, r, start)
 	s.spare(res, r)
@@ -189,6 +197,14 @@ func (s *Server) spare(res *response, r *http.Request) {
 		// the former without a trace, and RFC 9112, section 6.1 wants the connection closed.
 		res.close = true
 	}
+}
+
+// mine reports whether a name at the beginning of a path is that of a project, or could be.
+func (s *Server) mine(name string) bool {
+	if s.config.Reserved == nil {
+		return s.config.Known(name)
+	}
+	return registry.CheckProject(name) == nil && !s.config.Reserved(name)
 }
 
 // answer does what a request asks for.

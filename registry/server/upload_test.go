@@ -510,7 +510,7 @@ func FuzzUploadPath(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		target, err := parse(path, "", func(string) bool { return false })
+		target, err := parse(path, "", func(string) bool { return false }, func(string) bool { return false })
 		if err != nil || target.kind != upload || target.id == "" {
 			return
 		}

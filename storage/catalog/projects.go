@@ -28,8 +28,17 @@ type Retention struct {
 }
 
 // PutProject writes a project, over what is there of that name. Its creation stays.
+//
+// A new one has nobody in it: members and robots of a proxy that had its name are not its own.
 func (tx *Tx) PutProject(p Project) error {
-	immutable, err := json.Marshal(append([]string{}, p.Immutable...))
+	_, err := tx.Project(p.Name)
+	if errors.Is(err, ErrNotFound) {
+		err = tx.deserted(p.Name)
+	}
+	var immutable []byte
+	if err == nil {
+		immutable, err = json.Marshal(append([]string{}, p.Immutable...))
+	}
 	if err == nil {
 		_, err = tx.exec(`INSERT INTO projects (name, configured, public, quota, immutable, keep_newest, keep_pulled, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
