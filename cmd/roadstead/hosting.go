@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
@@ -57,7 +58,15 @@ func settle(ctx context.Context, db *catalog.DB, cfg Config) (hosting, error) {
 	}
 	err = db.Durable(ctx, func(tx *catalog.Tx) error {
 		for _, p := range changes {
-			if err := tx.PutProject(p); err != nil {
+			action := registry.Update
+			if !now.has(p.Name) {
+				action = registry.Create
+			}
+			err := errors.Join(tx.PutProject(p), tx.AddAudit(catalog.Entry{
+				At: time.Now(), Actor: "(configuration)", Action: action, Kind: "project", Resource: p.Name,
+				Outcome: registry.Done, Detail: either(p.Public, "public", "private"),
+			}))
+			if err != nil {
 				return err
 			}
 		}
