@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -185,6 +187,28 @@ func (r *reading) each(ctx context.Context, dir string, fn func(name string) err
 		r.problem("%v", err)
 	}
 	return nil
+}
+
+// TaggedAt says when a tag was last pointed to something, by the time of its link: zero where the
+// storage does not say.
+func (s *Store) TaggedAt(ctx context.Context, repo, tag string) (time.Time, error) {
+	if err := errors.Join(checkRepo(repo), checkTag(tag)); err != nil {
+		return time.Time{}, err
+	}
+	c, err := s.tree.open(ctx, tagsDir(repo)+"/"+tag+"/current/link")
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of tag %s:%s: %w", repo, tag, err)
+	}
+	defer c.Close()
+	f, ok := c.ReadSeekCloser.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return time.Time{}, nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of tag %s:%s: %w", repo, tag, err)
+	}
+	return info.ModTime(), nil
 }
 
 // errNoLink says that a link is missing or is none, as opposed to one that cannot be read.

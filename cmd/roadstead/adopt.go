@@ -365,8 +365,11 @@ func (a *adoption) blob(ctx context.Context, repo registry.Repo, d registry.Dige
 }
 
 // tags adopts the tags of a repository that point to one of its manifests. They count as never
-// checked: upstream is asked before the first answer, as long as it can be.
+// checked: upstream is asked before the first answer, as long as it can be. Those of a hosted project
+// count as pushed when their link was written, and as pulled now: nobody knows when they were, and
+// a retention must not take that for never.
 func (a *adoption) tags(ctx context.Context, repo registry.Repo, tags map[string]registry.Digest, manifests map[registry.Digest]registry.Manifest) error {
+	hosted := !a.cfg.proxy(repo.Project)
 	for _, tag := range slices.Sorted(maps.Keys(tags)) {
 		m, ok := manifests[tags[tag]]
 		if !ok {
@@ -382,8 +385,22 @@ func (a *adoption) tags(ctx context.Context, repo registry.Repo, tags map[string
 			return err
 		}
 		now := time.Now()
+		t := catalog.Tag{Descriptor: m.Descriptor, ChangedAt: now}
+		if hosted {
+			pushed, err := a.data.Store.TaggedAt(ctx, repo.String(), tag)
+			if err != nil {
+				return err
+			}
+			if pushed.IsZero() || pushed.After(now) {
+				pushed = now
+			}
+			t.CheckedAt, t.ChangedAt = pushed, pushed
+		}
 		err = a.later(ctx, func(tx *catalog.Tx) error {
-			return tx.PutTag(repo, tag, catalog.Tag{Descriptor: m.Descriptor, ChangedAt: now})
+			if err := tx.PutTag(repo, tag, t); err != nil || !hosted {
+				return err
+			}
+			return tx.Pulled(repo, tag, now)
 		})
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"roadstead/cache"
@@ -20,7 +21,7 @@ type Scrub struct {
 
 // Help is the long help.
 func (s *Scrub) Help() string {
-	return `Reads everything that is stored and compares it with its digest. What is damaged is reported as a line on stdout and moved to quarantine/ in the data directory, so that it comes from upstream again when it is next asked for. What cannot be read is reported and left where it is.
+	return `Reads everything that is stored and compares it with its digest. What is damaged is reported as a line on stdout and moved to quarantine/ in the data directory, so that it comes from upstream again when it is next asked for. What was pushed comes from nowhere: its tags stay, and pushing it again heals it. What cannot be read is reported and left where it is.
 
 It may run beside "serve", and it reads as fast as the disk can: give it a quiet hour. The exit status is 1 when anything was found.`
 }
@@ -91,10 +92,15 @@ func scrub(ctx context.Context, dir string, data *Data, std streams) (storage.Sc
 // forget takes content that was moved away out of the catalog, unless a server that is running
 // has healed it meanwhile. What still refers to it brings it back from upstream. Its links are
 // taken out of the layout by such a server, which alone knows what it is just bringing; without
-// one it is done here.
+// one it is done here. What a hosted project has is not forgotten: its tags and the layers below it
+// would go, of which nobody else has any, and a push heals it where it is.
 func forget(ctx context.Context, dir string, data *Data, gone []registry.Digest) error {
+	gone, err := evictable(ctx, data.Catalog, gone)
+	if err != nil {
+		return err
+	}
 	var removals []catalog.Removal
-	err := data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+	err = data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
 		for _, d := range gone {
 			if _, err := data.Store.Stat(ctx, d); !errors.Is(err, storage.ErrNotFound) {
 				continue
@@ -124,4 +130,23 @@ func forget(ctx context.Context, dir string, data *Data, gone []registry.Digest)
 		errs = append(errs, data.Catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Removed(r.Digest) }))
 	}
 	return errors.Join(errs...)
+}
+
+// evictable leaves out what repositories of hosted projects have.
+func evictable(ctx context.Context, db *catalog.DB, all []registry.Digest) ([]registry.Digest, error) {
+	hosting, err := readHosting(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	var rest []registry.Digest
+	for _, d := range all {
+		holders, err := db.Holders(ctx, d, "", -1)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(holders, func(r registry.Repo) bool { return hosting.has(r.Project) }) {
+			rest = append(rest, d)
+		}
+	}
+	return rest, nil
 }

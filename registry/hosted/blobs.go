@@ -48,7 +48,8 @@ func (r *Registry) Mount(ctx context.Context, repo registry.Repo, d registry.Dig
 		return err
 	}
 	held, err := r.catalog.Held(ctx, source, d)
-	if errors.Is(err, catalog.ErrNotFound) {
+	if errors.Is(err, catalog.ErrNotFound) || err == nil && held.MediaType != "" {
+		// Mounted, a manifest would be one here without what it is made of.
 		return fmt.Errorf("%s@%s: %w", source, d, registry.BlobUnknown)
 	}
 	if err != nil {
@@ -60,7 +61,13 @@ func (r *Registry) Mount(ctx context.Context, repo registry.Repo, d registry.Dig
 	err = r.bring(ctx, bringing{
 		repo: repo, digest: d,
 		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, held.Size) },
-		place: func(ctx context.Context) error { return r.store.LinkBlob(ctx, repo.String(), d) },
+		place: func(ctx context.Context) error {
+			// Again, now that nobody takes it away.
+			if err := r.whole(ctx, source, d, held.Size); err != nil {
+				return err
+			}
+			return r.store.LinkBlob(ctx, repo.String(), d)
+		},
 		write: func(tx *catalog.Tx, _ *project) error {
 			// It may have gone from there since, and from the disk.
 			held, err := tx.Held(source, d)

@@ -137,7 +137,7 @@ func (r *Registry) unlink(ctx context.Context, all []catalog.Unlinked) error {
 	for _, u := range all {
 		var err error
 		if u.Tag != "" {
-			err = r.store.UntagFrom(ctx, u.Repo.String(), u.Tag, u.Digest)
+			err = r.untag(ctx, u)
 		} else {
 			err = r.store.Unlink(ctx, u.Repo.String(), u.Digest)
 		}
@@ -155,6 +155,20 @@ func (r *Registry) unlink(ctx context.Context, all []catalog.Unlinked) error {
 		}
 		return nil
 	})
+}
+
+// untag removes a tag that the catalog has forgotten; the caller holds its lock. When there is none by
+// that name it goes whatever it points to: a push that a crash has cut short before its row may have
+// moved it in the layout.
+func (r *Registry) untag(ctx context.Context, u catalog.Unlinked) error {
+	_, err := r.catalog.Tag(ctx, u.Repo, u.Tag)
+	switch {
+	case errors.Is(err, catalog.ErrNotFound):
+		return r.store.Untag(ctx, u.Repo.String(), u.Tag)
+	case err != nil:
+		return err
+	}
+	return r.store.UntagFrom(ctx, u.Repo.String(), u.Tag, u.Digest)
 }
 
 // finishUnlinks brings to their end the deletions that were cut short.

@@ -78,3 +78,18 @@ func (p *pulls) take() (tags map[pulled]time.Time, manifests []registry.Digest) 
 	p.tags, p.manifests = nil, nil
 	return tags, manifests
 }
+
+// putBack has what was taken wait again.
+func (p *pulls) putBack(tags map[pulled]time.Time, manifests []registry.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tags == nil {
+		p.tags = map[pulled]time.Time{}
+	}
+	for name, at := range tags {
+		if p.tags[name].Before(at) && len(p.tags) < mostPulled {
+			p.tags[name] = at
+		}
+	}
+	p.manifests = append(p.manifests, manifests[:min(len(manifests), mostPulled-len(p.manifests))]...)
+}

@@ -76,8 +76,8 @@ func (r *Registry) clean(ctx context.Context) {
 	}
 }
 
-// writePulls writes down what was pulled since the last time. What cannot be written is forgotten:
-// the next pull notes it again.
+// writePulls writes down what was pulled since the last time. What cannot be written waits for the
+// next time: a retention must not go by less.
 func (r *Registry) writePulls(ctx context.Context) error {
 	tags, manifests := r.pulls.take()
 	if len(tags) == 0 && len(manifests) == 0 {
@@ -92,6 +92,7 @@ func (r *Registry) writePulls(ctx context.Context) error {
 		return tx.Touch(manifests, time.Now())
 	})
 	if err != nil {
+		r.pulls.putBack(tags, manifests)
 		return fmt.Errorf("write down pulls: %w", err)
 	}
 	return nil

@@ -156,9 +156,9 @@ func (u *upload) Commit(ctx context.Context, d registry.Digest) error {
 }
 
 // Cancel throws the upload away.
-func (u *upload) Cancel(context.Context) error {
+func (u *upload) Cancel(ctx context.Context) error {
 	r, s := u.registry, u.session
-	if err := r.uploads.seize(s); err != nil {
+	if err := r.uploads.seize(ctx, s); err != nil {
 		return err
 	}
 	return trouble(r.throwAway(s))
@@ -166,7 +166,7 @@ func (u *upload) Cancel(context.Context) error {
 
 // resume seizes an upload and opens it if it is suspended.
 func (r *Registry) resume(ctx context.Context, s *session) (*storage.Draft, error) {
-	if err := r.uploads.seize(s); err != nil {
+	if err := r.uploads.seize(ctx, s); err != nil {
 		return nil, err
 	}
 	if s.draft != nil {

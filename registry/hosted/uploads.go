@@ -53,6 +53,7 @@ type session struct {
 	whose whose
 
 	busy    bool           // guarded
+	away    chan struct{}  // guarded: not nil while busy is for the house's sake; closed when that ends
 	ended   bool           // guarded: committed or thrown away
 	size    int64          // guarded
 	touched time.Time      // guarded
@@ -89,12 +90,17 @@ func (u *uploads) add(s *session) error {
 	if len(u.all) >= mostUploads {
 		return &registry.Fault{Code: registry.TooManyRequests, Message: "too many uploads are under way", RetryAfter: time.Minute}
 	}
+	u.enter(s)
+	return nil
+}
+
+// enter is add without a limit; mu is held.
+func (u *uploads) enter(s *session) {
 	if u.all == nil {
 		u.all, u.projects = map[string]*session{}, map[string]int64{}
 	}
 	u.all[s.id] = s
 	u.count(s, s.size)
-	return nil
 }
 
 // count adds bytes to what an upload has taken; mu is held.
@@ -134,24 +140,51 @@ func (u *uploads) giveBack(s *session, n int64) {
 	u.count(s, -n)
 }
 
-// seize makes an upload the caller's alone, until he calls release or end.
-func (u *uploads) seize(s *session) error {
+// seize makes an upload the caller's alone, until he calls release or end. One that is just being
+// suspended is waited for: that is nothing a client has done, and takes a sync or two.
+func (u *uploads) seize(ctx context.Context, s *session) error {
+	for {
+		away, err := u.trySeize(s)
+		if away == nil {
+			return err
+		}
+		select {
+		case <-away:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// trySeize returns what to wait for when it is the house that has the upload.
+func (u *uploads) trySeize(s *session) (away <-chan struct{}, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case s.ended:
-		return unknownUpload(s.id)
+		return nil, unknownUpload(s.id)
+	case s.away != nil:
+		return s.away, nil
 	case s.busy:
-		return &registry.Fault{Code: registry.Conflict, Message: "another request is at this upload"}
+		return nil, &registry.Fault{Code: registry.Conflict, Message: "another request is at this upload"}
 	}
 	s.busy = true
-	return nil
+	return nil, nil
+}
+
+// let ends that an upload is busy; mu is held.
+func (s *session) let() {
+	s.busy = false
+	if s.away != nil {
+		close(s.away)
+		s.away = nil
+	}
 }
 
 func (u *uploads) release(s *session) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.busy = false
+	s.let()
 	s.touched = time.Now()
 }
 
@@ -159,7 +192,8 @@ func (u *uploads) release(s *session) {
 func (u *uploads) end(s *session) *storage.Draft {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.busy, s.ended = false, true
+	s.let()
+	s.ended = true
 	delete(u.all, s.id)
 	u.count(s, -s.size)
 	return u.detach(s)
@@ -200,7 +234,7 @@ func (u *uploads) seizeIdle(n int, want func(*session) bool) []*session {
 	slices.SortFunc(idle, func(a, b *session) int { return a.touched.Compare(b.touched) })
 	idle = idle[:min(n, len(idle))]
 	for _, s := range idle {
-		s.busy = true
+		s.busy, s.away = true, make(chan struct{})
 	}
 	return idle
 }
@@ -217,7 +251,11 @@ func (r *Registry) recall(ctx context.Context) error {
 			// It expires. Until then its bytes count for the node.
 			s.whose = whose{}
 		}
-		return r.uploads.add(s)
+		// However many a crash has left: a node that does not start could not throw them away.
+		r.uploads.mu.Lock()
+		defer r.uploads.mu.Unlock()
+		r.uploads.enter(s)
+		return nil
 	})
 }
 
@@ -244,7 +282,7 @@ func (r *Registry) suspend(all []*session) {
 func (u *uploads) free(s *session) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.busy = false
+	s.let()
 }
 
 func isOpen(s *session) bool { return s.draft != nil }
@@ -261,7 +299,14 @@ func (r *Registry) expire(now time.Time) {
 		}
 		r.totals.expired.Add(1)
 	}
-	r.suspend(r.uploads.seizeIdle(mostUploads, func(s *session) bool { return isOpen(s) && now.Sub(s.touched) > suspendAfter }))
+	// A few at a time, so that whoever goes on with one waits for these and not for all.
+	for {
+		some := r.uploads.seizeIdle(atOnce, func(s *session) bool { return isOpen(s) && now.Sub(s.touched) > suspendAfter })
+		if len(some) == 0 {
+			return
+		}
+		r.suspend(some)
+	}
 }
 
 // throwAway ends an upload that the caller has seized.
