@@ -492,3 +492,28 @@ func TestAdoptMakesHostedProjectsOfWhatWasPushed(t *testing.T) {
 		t.Errorf("production has %+v, %v", usage["production"], err)
 	}
 }
+
+// What was adopted is as old as its files, and not older than everything.
+func TestAdoptedTagsAreRetainedByTheirAge(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tr := newTree(t)
+	repo := registry.Repo{Project: "production", Name: "web"}
+	for i, tag := range []string{"z-newest", "m-middle", "a-oldest"} {
+		tr.image(repo.String(), tag, "layer "+tag)
+		at := time.Now().Add(-time.Duration(i) * time.Hour) // all pushed within the last hours
+		os.Chtimes(filepath.Join(tr.dir, layoutFolder, "repositories", repo.String(), "_manifests/tags", tag, "current/link"), at, at)
+	}
+	if out, errs, status := command("adopt", tr.dir); status != 0 {
+		t.Fatal(out, errs)
+	}
+	for _, rule := range []string{"--keep-pulled=30d", "--keep-newest=1"} {
+		if out, errs, status := command("project", "set", "production", "--data", tr.dir, "--keep-newest=0", "--keep-pulled=0s"); status != 0 {
+			t.Log(rule, out, errs)
+		}
+		command("project", "set", "production", "--data", tr.dir, rule)
+		out, errs, _ := command("project", "retain", "production", "--dry-run", "--data", tr.dir)
+		if strings.Contains(out, "z-newest") || rule == "--keep-pulled=30d" && !strings.Contains(out, "would retire 0") {
+			t.Errorf("%s: %s%s", rule, out, errs)
+		}
+	}
+}

@@ -10,8 +10,8 @@ import (
 	"roadstead/registry"
 )
 
-// limits bound how many passwords can be tried: for one user, wherever they come from, and from
-// one address, for whichever user (FAULTS C5). Only failures count.
+// limits bound how many passwords can be tried: for one user from one address, for one user from
+// wherever, and from one address for whichever user (FAULTS C5). Only failures count.
 type limits struct {
 	mu    sync.Mutex
 	users *simplelru.LRU[string, allowance]
@@ -30,15 +30,17 @@ type allowed struct {
 	every time.Duration
 }
 
-// A user who has forgotten a password tries ten; a program that guesses gets 360 an hour, which
-// is nothing against eight characters. An address is often that of a whole site with stale
-// passwords on many nodes.
+// A user who has forgotten a password tries ten; a program that guesses from one address gets 360
+// an hour. From wherever it is 3,600, which is nothing against eight characters of three kinds, and
+// so much that nobody keeps others from logging in without a great many addresses. An address is
+// often that of a whole site with stale passwords on many nodes.
 var (
-	perUser = allowed{10, 10 * time.Second}
-	perHost = allowed{50, time.Second}
+	perUserAndHost = allowed{10, 10 * time.Second}
+	perUser        = allowed{200, time.Second}
+	perHost        = allowed{50, time.Second}
 )
 
-// maxLimits is how many users and addresses are watched. Whoever makes others be forgotten by
+// maxLimits is how many users, with and without an address, and how many addresses are watched. Whoever makes others be forgotten by
 // making up user names is bounded by his address.
 const maxLimits = 1 << 13
 
@@ -54,26 +56,41 @@ func newLimits() *limits {
 	return &limits{users: users, hosts: hosts}
 }
 
+// limit is one that an attempt is held to.
+type limit struct {
+	all *simplelru.LRU[string, allowance]
+	key string
+	allowed
+}
+
+func (l *limits) of(user, host string) []limit {
+	if user == "" {
+		return []limit{{l.hosts, host, perHost}}
+	}
+	// No name of a user has a space in it.
+	return []limit{{l.hosts, host, perHost}, {l.users, user, perUser}, {l.users, user + " " + host, perUserAndHost}}
+}
+
 // take takes a failure from a user and an address before it has happened, so that a thousand
 // attempts at once are no more than as many one by one. The error is TooManyRequests.
 // An empty user has no limit of its own.
 func (l *limits) take(user, host string, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u, h := full(l.users, user, perUser, now), full(l.hosts, host, perHost, now)
-	wait := max(u.wait(perUser), h.wait(perHost))
-	if user == "" {
-		wait = h.wait(perHost)
+	all := l.of(user, host)
+	left := make([]allowance, len(all))
+	var wait time.Duration
+	for i, one := range all {
+		left[i] = full(one.all, one.key, one.allowed, now)
+		wait = max(wait, left[i].wait(one.allowed))
 	}
 	if wait > 0 {
 		return &registry.Fault{Code: registry.TooManyRequests, Message: "too many failed logins: wait before you try again", RetryAfter: wait}
 	}
-	u.left--
-	h.left--
-	if user != "" {
-		l.users.Add(user, u)
+	for i, one := range all {
+		left[i].left--
+		one.all.Add(one.key, left[i])
 	}
-	l.hosts.Add(host, h)
 	return nil
 }
 
@@ -81,11 +98,11 @@ func (l *limits) take(user, host string, now time.Time) error {
 func (l *limits) give(user, host string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u, h := full(l.users, user, perUser, now), full(l.hosts, host, perHost, now)
-	u.left = min(u.left+1, perUser.burst)
-	h.left = min(h.left+1, perHost.burst)
-	l.users.Add(user, u)
-	l.hosts.Add(host, h)
+	for _, one := range l.of(user, host) {
+		is := full(one.all, one.key, one.allowed, now)
+		is.left = min(is.left+1, one.burst)
+		one.all.Add(one.key, is)
+	}
 }
 
 // full is an allowance with what has come back since it was looked at.

@@ -193,22 +193,26 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s from %s may fail: %v, want %v", user, host, err, want)
 		}
 	}
-	for range int(perUser.burst) {
+	for range int(perUserAndHost.burst) {
 		take("dora", "a", true)
 	}
 	take("dora", "a", false)
-	take("dora", "b", false)
+	take("dora", "b", true) // she is not kept out by who guesses elsewhere
 	take("eve", "a", true)
 	l.give("dora", "a", now)
-	take("dora", "b", true)
-	now = now.Add(perUser.every - time.Millisecond)
+	take("dora", "a", true)
+	now = now.Add(perUserAndHost.every - time.Millisecond)
 	take("dora", "a", false)
 	now = now.Add(2 * time.Millisecond)
 	take("dora", "a", true)
+	for i := range int(perUser.burst) {
+		take("grace", fmt.Sprint("of many ", i), true)
+	}
+	take("grace", "one more", false)
 	now = now.Add(-time.Hour) // a clock that was set back
 	take("dora", "a", false)
 	var fault *registry.Fault
-	if err := l.take("dora", "a", now); !errors.As(err, &fault) || fault.RetryAfter <= 0 || fault.RetryAfter > perUser.every {
+	if err := l.take("dora", "a", now); !errors.As(err, &fault) || fault.RetryAfter <= 0 || fault.RetryAfter > perUserAndHost.every {
 		t.Errorf("when to try again: %+v", fault)
 	}
 	for i := range int(perHost.burst) {

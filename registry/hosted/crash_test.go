@@ -304,3 +304,30 @@ func TestDeletedAndPushedAgain(t *testing.T) {
 	h.wantTag(web, "b", digest.FromBytes(encode(crashEarlier)))
 	h.agree(never)
 }
+
+// A tag that is deleted goes from the layout too, whatever a push that was cut short has pointed it to.
+func TestDeletedAfterACrash(t *testing.T) {
+	h := newHouse(t)
+	h.blob(web, "config")
+	a := h.push(web, image(text("config")), "v1")
+	h.blob(web, "layer")
+	h.at = func(step string) {
+		if step == "push: linked" {
+			panic(ended(step))
+		}
+	}
+	func() {
+		defer func() { recover() }()
+		h.try(web, image(text("config"), text("layer")), "v1")
+	}()
+	h.open(Config{})
+	h.finish(t.Context())
+	h.wantTag(web, "v1", a.Digest)
+	if err := h.DeleteTag(t.Context(), web, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	h.finish(t.Context())
+	if d := h.linked(web, "v1"); d != "" {
+		t.Errorf("deleted tag is still in the layout as %s", d)
+	}
+}

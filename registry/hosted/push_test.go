@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
@@ -430,4 +430,13 @@ func TestQuotaRace(t *testing.T) {
 	if err != nil || usage["production"].Bytes != 900 {
 		t.Errorf("usage = %+v, %v, want 900 bytes", usage, err)
 	}
+}
+
+// A manifest is not mounted as a blob: it would be one there without what it is made of.
+func TestManifestsAreNotMounted(t *testing.T) {
+	h := newHouse(t)
+	h.blob(other, "c")
+	child := h.push(other, image(text("c")), "v1")
+	want(t, h.Mount(t.Context(), web, child.Digest, func(registry.Repo) bool { return true }), registry.BlobUnknown)
+	want(t, h.try(web, index(child), "v1"), registry.ManifestBlobUnknown)
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
@@ -226,5 +226,24 @@ func TestRetainAsksAgain(t *testing.T) {
 			}
 			h.agree(never)
 		})
+	}
+}
+
+// A pull that could not be written down at once counts all the same.
+func TestPullsWaitUntilTheyAreWritten(t *testing.T) {
+	h := newHouse(t, catalog.Project{Name: "production", Retention: catalog.Retention{Pulled: 30 * day}})
+	m := h.push(web, image(h.blob(web, "c")), "v1")
+	h.pushed(web, "v1", 60*day, 0)
+	if _, err := h.Resolve(t.Context(), web, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.writePulls(ctx); err == nil { // stands for a disk that is full for a moment
+		t.Fatal("no error")
+	}
+	gone, err := h.Retain(t.Context(), "production", true)
+	if err != nil || len(gone) > 0 {
+		t.Errorf("pulled a moment ago, and would go: %v %v %v", gone, err, m.Digest)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,4 +270,82 @@ func TestUploadBeyondQuota(t *testing.T) {
 	want(t, u.Commit(t.Context(), digest.FromString("abcd")), registry.TooLarge)
 	h.set(catalog.Project{Name: "production", Quota: 12})
 	want(t, u.Commit(t.Context(), digest.FromString("abcd")), "")
+}
+
+// What the house does with an upload is waited for: no client has done anything wrong.
+func TestSuspendedIsWaitedFor(t *testing.T) {
+	h := newHouse(t)
+	var all []registry.Upload
+	for i := range 100 {
+		u := h.start(web, "")
+		h.append(u, 0, fmt.Sprint(i))
+		all = append(all, u)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { h.expire(time.Now().Add(2 * time.Minute)) })
+	time.Sleep(5 * time.Millisecond)
+	bad := 0
+	for _, u := range all {
+		if err := u.Append(t.Context(), -1, strings.NewReader("x")); errors.Is(err, registry.Conflict) {
+			bad++
+		}
+	}
+	wg.Wait()
+	if bad > 0 {
+		t.Errorf("%d of 100 clients were told 409: another request is at this upload", bad)
+	}
+}
+
+// More uploads at once than files may stay open refuse nobody.
+func TestManyUploadsAtOnce(t *testing.T) {
+	h := newHouse(t)
+	var bad atomic.Int64
+	var wg sync.WaitGroup
+	for i := range mostOpen + 200 {
+		wg.Go(func() {
+			u, err := h.StartUpload(context.Background(), web, "", digest.SHA256)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range 3 {
+				time.Sleep(20 * time.Millisecond)
+				if err := u.Append(context.Background(), -1, strings.NewReader(fmt.Sprint(i))); err != nil {
+					bad.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if bad.Load() > 0 {
+		t.Errorf("%d requests refused", bad.Load())
+	}
+}
+
+// Nobody takes all the uploads that there may be; those that a crash has left are counted too, and
+// none of them is refused.
+func TestB16_UploadsOfOneProject(t *testing.T) {
+	u, tries := uploads{}, 0
+	add := func(project string, code registry.Code) *session {
+		t.Helper()
+		tries++
+		s := &session{id: fmt.Sprint(tries), whose: whose{Repo: registry.Repo{Project: project, Name: "web"}}}
+		want(t, u.add(s), code)
+		return s
+	}
+	for range mostOfProject - 1 {
+		add("production", "")
+	}
+	last := add("production", "")
+	add("production", registry.TooManyRequests)
+	add("other", "")
+	u.end(last)
+	add("production", "")
+	add("production", registry.TooManyRequests)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.enter(&session{id: "left", whose: last.whose}) // found at the start
+	if len(u.all) != mostOfProject+2 || u.begun["production"] != mostOfProject+1 {
+		t.Errorf("%d uploads, %v by project", len(u.all), u.begun)
+	}
 }

@@ -19,6 +19,10 @@ const (
 	// that a limit counts, and a file each.
 	mostUploads = 1 << 16
 
+	// mostOfProject is how many of them may be in one project, so that nobody who may push to one
+	// keeps the others from pushing to theirs.
+	mostOfProject = mostUploads / 16
+
 	// mostOpen is how many of them keep their file open while nobody appends. Most are gone on with
 	// at once; one that is opened again costs hashing it again.
 	mostOpen = 512
@@ -42,6 +46,7 @@ type uploads struct {
 	all      map[string]*session
 	taken    int64
 	projects map[string]int64 // what each has of it
+	begun    map[string]int   // how many each has of all
 	open     int              // how many have a draft
 	ending   bool             // the registry's Run is over: nothing stays open
 }
@@ -87,6 +92,12 @@ func unknownUpload(id string) error {
 func (u *uploads) add(s *session) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if project := s.whose.Repo.Project; u.begun[project] >= mostOfProject {
+		return &registry.Fault{
+			Code: registry.TooManyRequests, RetryAfter: time.Minute,
+			Message: fmt.Sprintf("project %s has %d uploads under way: finish or cancel some", project, mostOfProject),
+		}
+	}
 	if len(u.all) >= mostUploads {
 		return &registry.Fault{Code: registry.TooManyRequests, Message: "too many uploads are under way", RetryAfter: time.Minute}
 	}
@@ -97,9 +108,10 @@ func (u *uploads) add(s *session) error {
 // enter is add without a limit; mu is held.
 func (u *uploads) enter(s *session) {
 	if u.all == nil {
-		u.all, u.projects = map[string]*session{}, map[string]int64{}
+		u.all, u.projects, u.begun = map[string]*session{}, map[string]int64{}, map[string]int{}
 	}
 	u.all[s.id] = s
+	u.begun[s.whose.Repo.Project]++
 	u.count(s, s.size)
 }
 
@@ -195,6 +207,10 @@ func (u *uploads) end(s *session) *storage.Draft {
 	s.let()
 	s.ended = true
 	delete(u.all, s.id)
+	project := s.whose.Repo.Project
+	if u.begun[project]--; u.begun[project] == 0 {
+		delete(u.begun, project)
+	}
 	u.count(s, -s.size)
 	return u.detach(s)
 }
