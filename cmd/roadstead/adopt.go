@@ -208,7 +208,8 @@ func (a *adoption) later(ctx context.Context, write func(*catalog.Tx) error) err
 }
 
 func (a *adoption) flush(ctx context.Context) error {
-	err := a.data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+	// Durable, because the mark of an unfinished adoption goes at its end.
+	err := a.data.Catalog.Durable(ctx, func(tx *catalog.Tx) error {
 		for _, write := range a.writes {
 			if err := write(tx); err != nil {
 				return err

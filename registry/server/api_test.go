@@ -96,10 +96,14 @@ func TestPing(t *testing.T) {
 func TestOther(t *testing.T) {
 	shelf := newShelf()
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>", r.URL.Path) })
-	with := start(t, New(Config{Registry: shelf, Known: isDockerHub, Other: page}))
-	for _, path := range []string{"/", "/console//x", "/api/v2.0/projects"} {
-		if resp, body := with.ask(t, "GET", path); resp.StatusCode != 200 || string(body) != "<html>"+path {
+	log := &lines{}
+	with := start(t, New(Config{Registry: shelf, Known: isDockerHub, Other: page, Log: log.logger()}))
+	for path, want := range map[string]string{"/": "/", "/console//x": "/console/x", "//service/token": "/service/token", "/api/v2.0/projects": "/api/v2.0/projects"} {
+		if resp, body := with.ask(t, "GET", path); resp.StatusCode != 200 || string(body) != "<html>"+want {
 			t.Errorf("GET %s: %s %s", path, resp.Status, body)
+		}
+		if line := log.next(t); line["kind"] != "other" || line["path"] != path || line["status"] != 200.0 {
+			t.Errorf("the log says %v of %s", line, path)
 		}
 	}
 	for _, path := range []string{"/v2/nothing", "/v2/a/b/c", "/docker.io/x", "/docker.io/index.html", "//docker.io/x", "/console/../v2/"} {

@@ -164,17 +164,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	res.head = r.Method == http.MethodHead
 	res.http1 = r.ProtoMajor == 1
 	res.target, res.err = parse(r.URL.Path, r.URL.RawPath, s.config.Known, s.mine)
-	if res.target.kind == other && s.config.Other != nil {
-		s.spare(res, r) // it reads no bodies: none may keep the connection
-		if res.close {
-			w.Header()["Connection"] = closing
-		}
-		s.config.Other.ServeHTTP(w, r)
-		return
-	}
 	res.plain = res.http1 && r.TLS == nil
 	defer s.finish(res, r, start)
 	s.spare(res, r)
+	if res.target.kind == other && s.config.Other != nil {
+		s.other(res, r)
+		return
+	}
 	if res.err == nil {
 		res.err = s.answer(res, r)
 	} else if r.Method == http.MethodPut && errors.Is(res.err, registry.ManifestUnknown) {
@@ -197,6 +193,22 @@ func (s *Server) spare(res *response, r *http.Request) {
 		// the former without a trace, and RFC 9112, section 6.1 wants the connection closed.
 		res.close = true
 	}
+}
+
+// other has what is no path of the registry API answered.
+func (s *Server) other(res *response, r *http.Request) {
+	if res.close {
+		res.Header()["Connection"] = closing
+	}
+	if path := collapse(r.URL.Path); path != r.URL.Path {
+		// Slashes are collapsed here as they are everywhere, and nobody is redirected for them.
+		clean := *r.URL
+		clean.Path, clean.RawPath = path, ""
+		r = r.WithContext(r.Context())
+		r.URL = &clean
+	}
+	res.err = nil
+	s.config.Other.ServeHTTP(res, r)
 }
 
 // mine reports whether a name at the beginning of a path is that of a project, or could be.
