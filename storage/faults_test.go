@@ -197,6 +197,7 @@ func (c *counter) seam(op, name string, do func() error) error {
 func TestEveryCallFails(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			dir := fastDir(t)
 			for n := 1; ; n += every(11) {
 				c := &counter{fault: f, n: n}
@@ -305,6 +306,7 @@ func TestEveryDriverCallFails(t *testing.T) {
 	for _, f := range faults[:3] {
 		for _, puts := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, puts files %t", f.name, puts), func(t *testing.T) {
+				t.Parallel()
 				for n := 1; ; n += every(11) {
 					c := &counter{fault: f, n: n}
 					memory := inmemory.New()
