@@ -24,9 +24,9 @@ type Draft struct {
 	store  *Store
 	file   *os.File
 	alg    digest.Algorithm
-	hash   hash.Hash
-	upload string // the id of one that outlives the process; "" for a plain draft
-	note   []byte // of an upload, until it is written; then nil
+	hash   hash.Hash // of what is written; nil when it has lost track of that
+	upload string    // the id of one that outlives the process; "" for a plain draft
+	note   []byte    // of an upload, until it is written; then nil
 
 	written  atomic.Int64
 	reserved int64 // promised to this draft and not yet written
@@ -90,6 +90,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 			return 0, d.refuse("write", err)
 		}
 	}
+	hashed := d.hashing(p)
 	n, err := d.store.disk.write(d.file, p)
 	at := d.written.Add(int64(n)) // first, because readers are waiting for it
 	d.store.space.release(int64(n))
@@ -98,7 +99,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 		writeSoon(d.file, d.pushed, at-d.pushed)
 		d.pushed = at
 	}
-	d.hash.Write(p[:n])
+	hashed(n)
 	d.verified = ""
 	if at >= worth && at-int64(n) < worth {
 		d.noted() // or by Suspend, which tells if it fails again
@@ -107,6 +108,33 @@ func (d *Draft) Write(p []byte) (int, error) {
 		return n, d.refuse("write", err)
 	}
 	return n, nil
+}
+
+// large is how long a piece is, in bytes, that is hashed while it is written: either takes about as
+// long as the other, and many times what it costs to start a goroutine.
+const large = 64 << 10
+
+// hashing hashes a piece. What it returns is called when so many bytes of that have been written,
+// and comes back when they are hashed.
+func (d *Draft) hashing(p []byte) (written func(n int)) {
+	if d.hash == nil || len(p) < large {
+		return func(n int) {
+			if d.hash != nil {
+				d.hash.Write(p[:n])
+			}
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.hash.Write(p)
+	}()
+	return func(n int) {
+		<-done
+		if n < len(p) {
+			d.hash = nil // it has bytes in it that are not in the file
+		}
+	}
 }
 
 // ReadAt reads what is written, and reports io.EOF at its end although more may come. It works
@@ -147,7 +175,7 @@ func (d *Draft) Verify(want digest.Digest, size int64) error {
 		return fmt.Errorf("%s: %d bytes instead of %d: %w", want, n, size, ErrMismatch)
 	}
 	h := d.hash
-	if want.Algorithm() != d.alg {
+	if want.Algorithm() != d.alg || h == nil {
 		var err error
 		if h, err = newHash(want.Algorithm()); err != nil {
 			return err

@@ -103,7 +103,7 @@ func (u *upload) Append(ctx context.Context, at int64, body io.Reader) error {
 }
 
 // chunk is how much of a body is taken at a time: enough that the calls for it cost little.
-const chunk = 256 << 10
+const chunk = 128 << 10
 
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
