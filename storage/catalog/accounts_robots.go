@@ -2,10 +2,7 @@ package catalog
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
 
 	"roadstead/registry"
@@ -92,31 +89,13 @@ const robotColumns = `id, project, name, description, disabled, permissions, cre
 // Robots lists all robots, those of the system first and then by project, in the order of their
 // names, without their secrets.
 func (db *DB) Robots(ctx context.Context) ([]Robot, error) {
-	var all []Robot
-	err := db.read.each(ctx, `SELECT `+robotColumns+` FROM robots ORDER BY project, name`, nil, func(rows *sql.Rows) error {
-		r, err := scanRobot(rows.Scan)
-		all = append(all, r)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("catalog: robots: %w", db.explain(err))
-	}
-	return all, nil
+	return list(ctx, db, "robots", `SELECT `+robotColumns+` FROM robots ORDER BY project, name`, nil, scanRobot)
 }
 
 // Robot returns a robot, or ErrNotFound, which does not spoil the transaction.
 func (tx *Tx) Robot(project, name string) (Robot, error) {
 	full := Robot{Project: project, Name: name}.FullName()
-	r, err := scanRobot(func(dest ...any) error {
-		return tx.one(`SELECT `+robotColumns+` FROM robots WHERE project = $1 AND name = $2`, []any{project, name}, dest...)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return Robot{}, fmt.Errorf("catalog: %s: %w", full, ErrNotFound)
-	}
-	if err != nil {
-		return Robot{}, tx.spoil(err, "read %s", full)
-	}
-	return r, nil
+	return only(tx, full, `SELECT `+robotColumns+` FROM robots WHERE project = $1 AND name = $2`, []any{project, name}, scanRobot)
 }
 
 func scanRobot(scan func(...any) error) (Robot, error) {

@@ -43,15 +43,9 @@ func (db *DB) Sealed(ctx context.Context, name string) (string, error) {
 
 // SecretNames lists the names of all secrets, in their order.
 func (db *DB) SecretNames(ctx context.Context) ([]string, error) {
-	var all []string
-	err := db.read.each(ctx, `SELECT name FROM secrets ORDER BY name`, nil, func(rows *sql.Rows) error {
-		var name string
-		err := rows.Scan(&name)
-		all = append(all, name)
-		return err
-	})
+	all, err := db.names(ctx, `SELECT name FROM secrets ORDER BY name`)
 	if err != nil {
-		return nil, fmt.Errorf("catalog: secrets: %w", db.explain(err))
+		return nil, fmt.Errorf("catalog: secrets: %w", err)
 	}
 	return all, nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
 )
 
@@ -68,16 +66,7 @@ const userColumns = `id, name, email, admin, disabled, issuer, subject, member_o
 
 // Users lists all users, in the order of their names, without anything secret.
 func (db *DB) Users(ctx context.Context) ([]User, error) {
-	var all []User
-	err := db.read.each(ctx, `SELECT `+userColumns+` FROM users ORDER BY name`, nil, func(rows *sql.Rows) error {
-		u, err := scanUser(rows.Scan)
-		all = append(all, u)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("catalog: users: %w", db.explain(err))
-	}
-	return all, nil
+	return list(ctx, db, "users", `SELECT `+userColumns+` FROM users ORDER BY name`, nil, scanUser)
 }
 
 // User returns the user of a name, or ErrNotFound, which does not spoil the transaction.
@@ -92,16 +81,7 @@ func (tx *Tx) UserOf(issuer, subject string) (User, error) {
 }
 
 func (tx *Tx) user(what, where string, args ...any) (User, error) {
-	u, err := scanUser(func(dest ...any) error {
-		return tx.one(`SELECT `+userColumns+` FROM users WHERE `+where, args, dest...)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return User{}, fmt.Errorf("catalog: %s: %w", what, ErrNotFound)
-	}
-	if err != nil {
-		return User{}, tx.spoil(err, "read %s", what)
-	}
-	return u, nil
+	return only(tx, what, `SELECT `+userColumns+` FROM users WHERE `+where, args, scanUser)
 }
 
 func scanUser(scan func(...any) error) (User, error) {

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,30 +103,12 @@ const projectColumns = `name, configured, public, quota, immutable, keep_newest,
 
 // Projects lists all hosted projects, in the order of their names.
 func (db *DB) Projects(ctx context.Context) ([]Project, error) {
-	var all []Project
-	err := db.read.each(ctx, `SELECT `+projectColumns+` FROM projects ORDER BY name`, nil, func(rows *sql.Rows) error {
-		p, err := scanProject(rows.Scan)
-		all = append(all, p)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("catalog: projects: %w", db.explain(err))
-	}
-	return all, nil
+	return list(ctx, db, "projects", `SELECT `+projectColumns+` FROM projects ORDER BY name`, nil, scanProject)
 }
 
 // Project returns a hosted project, or ErrNotFound.
 func (tx *Tx) Project(name string) (Project, error) {
-	p, err := scanProject(func(dest ...any) error {
-		return tx.one(`SELECT `+projectColumns+` FROM projects WHERE name = $1`, []any{name}, dest...)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return Project{}, fmt.Errorf("catalog: project %s: %w", name, ErrNotFound)
-	}
-	if err != nil {
-		return Project{}, tx.spoil(err, "read project %s", name)
-	}
-	return p, nil
+	return only(tx, "project "+name, `SELECT `+projectColumns+` FROM projects WHERE name = $1`, []any{name}, scanProject)
 }
 
 func scanProject(scan func(...any) error) (Project, error) {

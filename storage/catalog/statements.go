@@ -3,6 +3,8 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -67,6 +69,34 @@ func (p *pool) each(ctx context.Context, query string, args []any, scan func(*sq
 		return err
 	}
 	return drain(rows, scan)
+}
+
+// list reads all rows of a query. what is for its error.
+func list[T any](ctx context.Context, db *DB, what, query string, args []any, scan func(func(...any) error) (T, error)) ([]T, error) {
+	var all []T
+	err := db.read.each(ctx, query, args, func(rows *sql.Rows) error {
+		x, err := scan(rows.Scan)
+		all = append(all, x)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("catalog: %s: %w", what, db.explain(err))
+	}
+	return all, nil
+}
+
+// only reads the only row of a query in a transaction, or returns ErrNotFound, which does not spoil
+// it.
+func only[T any](tx *Tx, what, query string, args []any, scan func(func(...any) error) (T, error)) (T, error) {
+	x, err := scan(func(dest ...any) error { return tx.one(query, args, dest...) })
+	if err == nil {
+		return x, nil
+	}
+	var none T
+	if errors.Is(err, sql.ErrNoRows) {
+		return none, fmt.Errorf("catalog: %s: %w", what, ErrNotFound)
+	}
+	return none, tx.spoil(err, "read %s", what)
 }
 
 func drain(rows *sql.Rows, scan func(*sql.Rows) error) error {
