@@ -74,10 +74,7 @@ func (c *Cache) clear(ctx context.Context, r catalog.Removal) error {
 func Unlink(ctx context.Context, store *storage.Store, r catalog.Removal) error {
 	var errs []error
 	for _, h := range r.Holdings {
-		for _, tag := range h.Tags {
-			errs = append(errs, store.UntagFrom(ctx, h.Repo.String(), tag, r.Digest))
-		}
-		errs = append(errs, store.Unlink(ctx, h.Repo.String(), r.Digest))
+		errs = append(errs, store.UnlinkTagged(ctx, h.Repo.String(), h.Tags, r.Digest))
 	}
 	return errors.Join(errs...)
 }

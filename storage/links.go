@@ -87,6 +87,16 @@ func (s *Store) untag(ctx context.Context, repo, tag string, keep func() (bool, 
 	return nil
 }
 
+// UnlinkTagged takes a digest out of a repository, with those of the given tags that point to it. It
+// does as much of that as it can.
+func (s *Store) UnlinkTagged(ctx context.Context, repo string, tags []string, d digest.Digest) error {
+	var errs []error
+	for _, tag := range tags {
+		errs = append(errs, s.UntagFrom(ctx, repo, tag, d))
+	}
+	return errors.Join(append(errs, s.Unlink(ctx, repo, d))...)
+}
+
 // Unlink takes a digest out of a repository, as a blob and as a manifest. That it is not in it
 // is fine. Tags that point to it stay.
 func (s *Store) Unlink(ctx context.Context, repo string, d digest.Digest) error {

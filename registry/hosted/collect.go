@@ -190,10 +190,7 @@ func (r *Registry) clear(ctx context.Context, removal catalog.Removal) error {
 	defer cancel()
 	var errs []error
 	for _, h := range removal.Holdings {
-		for _, tag := range h.Tags {
-			errs = append(errs, r.store.UntagFrom(ctx, h.Repo.String(), tag, removal.Digest))
-		}
-		errs = append(errs, r.store.Unlink(ctx, h.Repo.String(), removal.Digest))
+		errs = append(errs, r.store.UnlinkTagged(ctx, h.Repo.String(), h.Tags, removal.Digest))
 	}
 	if err := errors.Join(append(errs, r.store.Remove(ctx, removal.Digest))...); err != nil {
 		return fmt.Errorf("remove %s: %w", removal.Digest, err)
