@@ -8,12 +8,17 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"roadstead/storage/witness"
 )
 
 // disk makes the calls to the local file system, each through one place, so that tests can put
 // themselves between and let every single one of them fail, do nothing, or be the last that
 // the process makes.
 type disk struct {
+	// witness knows whether the syncs are to be believed. nil until the directories are there.
+	witness *witness.Witness
+
 	seam func(op, name string, do func() error) error // nil but in tests
 }
 
@@ -65,23 +70,20 @@ func (k *disk) write(f *os.File, p []byte) (n int, err error) {
 // sync brings a file to the disk. Its error is never to be followed by another try: the kernel
 // reports a failed write once and then takes the lost pages for clean.
 func (k *disk) sync(f *os.File) error {
-	return k.call("sync", f.Name(), func() error { return syncAndLook(f) })
+	return k.call("sync", f.Name(), func() error { return k.syncAndAsk(f) })
 }
 
-// syncAndLook syncs a file or a directory. When XFS gives up on its disk it drops what it had not
-// written, and may then find nothing left to sync and nothing wrong. Asked for the inode it says
-// that it is down. The sync came first, so if it lied, this does not.
-func syncAndLook(f *os.File) error {
+// syncAndAsk syncs a file or a directory, and does not take the file system's word for it.
+func (k *disk) syncAndAsk(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	_, err := f.Stat()
-	return err
+	return k.witness.Ask()
 }
 
 // syncDir brings the entries of a directory to the disk.
 func (k *disk) syncDir(f *os.File) error {
-	err := k.call("sync directory", f.Name(), func() error { return syncAndLook(f) })
+	err := k.call("sync directory", f.Name(), func() error { return k.syncAndAsk(f) })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		// Some network and FUSE file systems know no sync of a directory and say so. There is
 		// nothing more that could be done on them.

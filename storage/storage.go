@@ -23,6 +23,8 @@ import (
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"golang.org/x/sys/unix"
+
+	"roadstead/storage/witness"
 )
 
 // What can be wrong with content. All other errors are trouble of the disk or the driver, and
@@ -93,12 +95,16 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.disk.witness, err = witness.New(c.Root); err != nil {
+		l.Close()
+		return nil, err
+	}
 	s.tree = l
 	return s, nil
 }
 
 // Close lets go of the directory. Content and drafts that are open stay usable.
-func (s *Store) Close() error { return s.tree.Close() }
+func (s *Store) Close() error { return errors.Join(s.tree.Close(), s.disk.witness.Close()) }
 
 // Free says how many bytes an unprivileged process can still write on the file system of the
 // drafts, and how large that is. What drafts have reserved is not subtracted.

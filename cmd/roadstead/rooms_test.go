@@ -27,8 +27,9 @@ var rooms = map[string][]string{
 	"registry/admin":        {"registry", "registry/server", "registry/upstream", "registry/hosted", "registry/access", "cache", "storage", "storage/catalog"},
 	"cache":                 {"registry", "storage", "storage/catalog"},
 	"rewrite":               {"registry"},
-	"storage":               {},
-	"storage/catalog":       {"registry"},
+	"storage":               {"storage/witness"},
+	"storage/catalog":       {"registry", "storage/witness"},
+	"storage/witness":       {},
 	"cmd/roadstead":         {"registry", "registry/server", "registry/upstream", "registry/hosted", "registry/access", "registry/admin", "cache", "rewrite", "storage", "storage/catalog"},
 }
 
@@ -42,7 +43,7 @@ var words = map[string][]string{
 	"net/http":     {"registry/server", "registry/upstream", "registry/registrytest", "registry/access", "registry/admin", "cmd/roadstead"},
 	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/access", "registry/admin", "cmd/roadstead"},
 	"database/sql": {"storage/catalog"},
-	"os":           {"cache", "registry/server", "registry/access", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cmd/roadstead"},
+	"os":           {"cache", "registry/server", "registry/access", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "storage/witness", "cmd/roadstead"},
 	"os/exec":      {"registry/upstream", "cmd/roadstead"},
 	"unsafe":       {},
 }
@@ -92,7 +93,7 @@ var dependencies = []dependency{
 		"The public suffix list decides which token service belongs to a registry's own domain."},
 	{"golang.org/x/oauth2", []string{"registry/access"}, true,
 		"The authorization code flow with PKCE, which go-oidc rests on."},
-	{"golang.org/x/sys", []string{"storage", "registry/server"}, true,
+	{"golang.org/x/sys", []string{"storage", "storage/witness", "registry/server"}, true,
 		"The directory lock, the free space of a filesystem, and socket options that package syscall lacks."},
 	{"golang.org/x/term", []string{"cmd/roadstead"}, false,
 		"A progress bar is for a terminal only; a log file gets plain lines."},

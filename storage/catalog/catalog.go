@@ -20,6 +20,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"roadstead/storage/witness"
 )
 
 var (
@@ -45,8 +47,8 @@ type DB struct {
 	explain func(error) error
 	sets    sets
 	queue   queue
-	// safe says that the file system of a catalog has not given up on its disk, or why.
-	safe func() error
+	// witness knows whether the syncs of a catalog in a file are to be believed. nil without one.
+	witness *witness.Witness
 	// sync has the next commits of a connection survive a power cut, or no more.
 	sync func(ctx context.Context, conn *sql.Conn, on bool) error
 }
@@ -75,6 +77,9 @@ func (db *DB) Close() error {
 	// and readers may not.
 	err := db.read.close()
 	if e := db.write.close(); err == nil {
+		err = e
+	}
+	if e := db.witness.Close(); err == nil {
 		err = e
 	}
 	if err != nil {

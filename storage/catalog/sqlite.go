@@ -16,6 +16,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"roadstead/storage/witness"
 )
 
 //go:embed migrations/sqlite/*.sql
@@ -35,7 +37,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := createFile(path); err != nil {
 		return nil, fmt.Errorf("its directory has to be writable: %w", err)
 	}
-	db := &DB{explain: func(err error) error { return explainSQLite(path, err) }, sync: syncSQLite, safe: func() error { return there(path) }}
+	db := &DB{explain: func(err error) error { return explainSQLite(path, err) }, sync: syncSQLite}
 	if db.write, err = sqlitePool(path, 1, writerSettings); err != nil {
 		return nil, err
 	}
@@ -49,6 +51,10 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	}
 	if db.read, err = sqlitePool(path, readers, readerSettings); err != nil {
 		db.write.close()
+		return nil, err
+	}
+	if db.witness, err = witness.New(filepath.Dir(path)); err != nil {
+		db.Close()
 		return nil, err
 	}
 	return db, nil
@@ -130,13 +136,6 @@ func probe(ctx context.Context, db *sql.DB) error {
 	}
 	var version sql.NullInt64
 	return db.QueryRowContext(ctx, `SELECT MAX(version_id) FROM `+goose.DefaultTablename).Scan(&version)
-}
-
-// there asks for the file at path, which a file system that has given up on its disk refuses. It
-// does not open it: to close it again would drop the locks of this process.
-func there(path string) error {
-	_, err := os.Stat(path)
-	return err
 }
 
 // working says what is wrong with the file system of a directory, or nil.

@@ -102,9 +102,7 @@ func (db *DB) updateOn(ctx context.Context, conn *sql.Conn, synced bool, fn func
 		return nil, fmt.Errorf("catalog: commit: %w", db.explain(err))
 	}
 	if synced {
-		// After the sync, whose word alone is not enough: XFS that has given up on its disk may
-		// have dropped what was to be synced, and find nothing wrong.
-		if err := db.safe(); err != nil {
+		if err := db.witness.Ask(); err != nil {
 			return nil, fmt.Errorf("catalog: commit: %w", err)
 		}
 	}
