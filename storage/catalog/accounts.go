@@ -3,7 +3,9 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"strings"
 )
 
 // Accounts is who there is and what everybody may, with what their secrets are compared with:
@@ -16,13 +18,15 @@ type Accounts struct {
 
 	Passwords    map[int64]string // of users, by their ID: argon2id in PHC form
 	Secrets      map[int64][]byte // of users, by their ID: SHA-256 of what they give to docker login
-	RobotSecrets map[int64][]byte // of robots, by their ID: SHA-256
+	RobotSecrets map[int64][]byte // of robots, by their ID: SHA-256; or else
+
+	RobotPasswords map[int64]string // argon2id in PHC form
 }
 
 // Accounts reads all accounts. Nothing else reads what secrets are compared with, and what lists
 // accounts for people cannot.
 func (db *DB) Accounts(ctx context.Context) (Accounts, error) {
-	a := Accounts{Passwords: map[int64]string{}, Secrets: map[int64][]byte{}, RobotSecrets: map[int64][]byte{}}
+	a := Accounts{Passwords: map[int64]string{}, Secrets: map[int64][]byte{}, RobotSecrets: map[int64][]byte{}, RobotPasswords: map[int64]string{}}
 	// The generation comes first: a change that is made meanwhile is then one that came later,
 	// and makes whoever compares generations read again.
 	var err error
@@ -54,13 +58,18 @@ func (db *DB) Accounts(ctx context.Context) (Accounts, error) {
 		return err
 	})
 	if err == nil {
-		err = db.read.each(ctx, `SELECT id, secret FROM robots`, nil, func(rows *sql.Rows) error {
+		err = db.read.each(ctx, `SELECT id, secret, password FROM robots`, nil, func(rows *sql.Rows) error {
 			var (
-				id     int64
-				secret []byte
+				id       int64
+				secret   []byte
+				password string
 			)
-			err := rows.Scan(&id, &secret)
-			a.RobotSecrets[id] = secret
+			err := rows.Scan(&id, &secret, &password)
+			if password != "" {
+				a.RobotPasswords[id] = password
+			} else {
+				a.RobotSecrets[id] = secret
+			}
 			return err
 		})
 	}
@@ -96,4 +105,22 @@ func (tx *Tx) absent(what, query string, args ...any) error {
 		return fmt.Errorf("catalog: %s: %w", what, ErrExists)
 	}
 	return nil
+}
+
+// lone reads the only row of a query, or returns ErrNotFound.
+func lone[T any](ctx context.Context, db *DB, what, query string, args []any, scan func(func(...any) error) (T, error)) (T, error) {
+	x, err := scan(func(dest ...any) error { return db.read.one(ctx, query, args, dest...) })
+	if err == nil {
+		return x, nil
+	}
+	var none T
+	if errors.Is(err, sql.ErrNoRows) {
+		return none, fmt.Errorf("catalog: %s: %w", what, ErrNotFound)
+	}
+	return none, fmt.Errorf("catalog: %s: %w", what, db.explain(err))
+}
+
+// containing is a pattern of LIKE with \ to escape by: whatever has text in it, letter by letter.
+func containing(text string) string {
+	return "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(text) + "%"
 }

@@ -2,8 +2,6 @@ package catalog
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"time"
 
 	"roadstead/registry"
@@ -24,7 +22,7 @@ type Entry struct {
 	Detail    string // what else there is to say; "" for nothing
 }
 
-// AddAudit appends to the audit log, to which nothing else can be done.
+// AddAudit appends to the audit log. Nothing else can be done to it but what PruneAudit does.
 func (tx *Tx) AddAudit(e Entry) error {
 	_, err := tx.exec(`INSERT INTO audit (at, actor, action, kind, resource, reference, remote, outcome, detail)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, millis(e.At), e.Actor, string(e.Action), string(e.Kind),
@@ -38,23 +36,21 @@ func (tx *Tx) AddAudit(e Entry) error {
 // Audit lists the newest n records of the audit log since a time, the oldest of them first.
 // n < 0 means all of them.
 func (db *DB) Audit(ctx context.Context, since time.Time, n int) ([]Entry, error) {
-	var all []Entry
-	err := db.read.each(ctx, `SELECT id, at, actor, action, kind, resource, reference, remote, outcome, detail FROM
+	return list(ctx, db, "audit", `SELECT `+auditColumns+` FROM
 		(SELECT * FROM audit WHERE at >= $1 ORDER BY at DESC, id DESC LIMIT $2) AS newest ORDER BY at, id`,
-		[]any{millis(since), limit(n)}, func(rows *sql.Rows) error {
-			var (
-				e                     Entry
-				at                    int64
-				action, kind, outcome string
-			)
-			err := rows.Scan(&e.ID, &at, &e.Actor, &action, &kind, &e.Resource, &e.Reference, &e.Remote, &outcome, &e.Detail)
-			e.At = fromMillis(at)
-			e.Action, e.Kind, e.Outcome = registry.Action(action), registry.Kind(kind), registry.Result(outcome)
-			all = append(all, e)
-			return err
-		})
-	if err != nil {
-		return nil, fmt.Errorf("catalog: audit: %w", db.explain(err))
-	}
-	return all, nil
+		[]any{millis(since), limit(n)}, scanEntry)
+}
+
+const auditColumns = `id, at, actor, action, kind, resource, reference, remote, outcome, detail`
+
+func scanEntry(scan func(...any) error) (Entry, error) {
+	var (
+		e                     Entry
+		at                    int64
+		action, kind, outcome string
+	)
+	err := scan(&e.ID, &at, &e.Actor, &action, &kind, &e.Resource, &e.Reference, &e.Remote, &outcome, &e.Detail)
+	e.At = fromMillis(at)
+	e.Action, e.Kind, e.Outcome = registry.Action(action), registry.Kind(kind), registry.Result(outcome)
+	return e, err
 }

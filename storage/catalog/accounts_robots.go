@@ -69,7 +69,25 @@ func (tx *Tx) AddRobot(r Robot, secret []byte) (int64, error) {
 // says that there is no such robot, and does not spoil the transaction.
 func (tx *Tx) RenewRobot(project, name string, secret []byte, expires time.Time) error {
 	return tx.alter("renew "+Robot{Project: project, Name: name}.FullName(),
-		`UPDATE robots SET secret = $3, expires_at = $4 WHERE project = $1 AND name = $2`, project, name, secret, millis(expires))
+		`UPDATE robots SET secret = $3, password = '', expires_at = $4 WHERE project = $1 AND name = $2`, project, name, secret, millis(expires))
+}
+
+// SetRobotSecret gives a robot another secret, a SHA-256, or a password, a hash in PHC form: the
+// other one is empty then.
+func (tx *Tx) SetRobotSecret(id int64, secret []byte, password string) error {
+	return tx.alter("set secret of a robot", `UPDATE robots SET secret = $2, password = $3 WHERE id = $1`,
+		id, append([]byte{}, secret...), password)
+}
+
+// UpdateRobot writes the description, the permissions and the end of a robot, and whether it is
+// disabled. What it is called and where it belongs does not change.
+func (tx *Tx) UpdateRobot(r Robot) error {
+	permissions, err := json.Marshal(append([]Permission{}, r.Permissions...))
+	if err != nil {
+		return tx.spoil(err, "update %s", r.FullName())
+	}
+	return tx.alter("update "+r.FullName(), `UPDATE robots SET description = $2, disabled = $3, permissions = $4, expires_at = $5 WHERE id = $1`,
+		r.ID, r.Description, bit(r.Disabled), string(permissions), millis(r.ExpiresAt))
 }
 
 // DisableRobot shuts a robot out, or lets it in again.
@@ -96,6 +114,16 @@ func (db *DB) Robots(ctx context.Context) ([]Robot, error) {
 func (tx *Tx) Robot(project, name string) (Robot, error) {
 	full := Robot{Project: project, Name: name}.FullName()
 	return only(tx, full, `SELECT `+robotColumns+` FROM robots WHERE project = $1 AND name = $2`, []any{project, name}, scanRobot)
+}
+
+// RobotByID returns a robot, or ErrNotFound, which does not spoil the transaction.
+func (tx *Tx) RobotByID(id int64) (Robot, error) {
+	return only(tx, "robot", `SELECT `+robotColumns+` FROM robots WHERE id = $1`, []any{id}, scanRobot)
+}
+
+// RobotByID returns a robot, or ErrNotFound.
+func (db *DB) RobotByID(ctx context.Context, id int64) (Robot, error) {
+	return lone(ctx, db, "robot", `SELECT `+robotColumns+` FROM robots WHERE id = $1`, []any{id}, scanRobot)
 }
 
 func scanRobot(scan func(...any) error) (Robot, error) {

@@ -105,11 +105,12 @@ func testUsers(t *testing.T, db *DB) {
 	}
 
 	update(t, db, func(tx *Tx) error {
-		return errors.Join(tx.PutMember(Member{"p", false, "olga", "guest"}), tx.PutMember(Member{"p", true, "olga", "guest"}), tx.SetSecret("olga", nil))
+		return errors.Join(tx.PutMember(Member{Project: "p", Name: "olga", Role: "guest"}), tx.PutMember(Member{Project: "p", Group: true, Name: "olga", Role: "guest"}), tx.SetSecret("olga", nil))
 	})
 	grows(t, db, "delete", func(tx *Tx) error { return tx.DeleteUser("olga") })
 	members, err := db.Members(t.Context(), "")
-	if want := []Member{{"p", true, "olga", "guest"}}; err != nil || !reflect.DeepEqual(members, want) {
+	members = unnumbered(members)
+	if want := []Member{{Project: "p", Group: true, Name: "olga", Role: "guest"}}; err != nil || !reflect.DeepEqual(members, want) {
 		t.Errorf("members without the user = %+v, %v, want %+v", members, err, want)
 	}
 	update(t, db, func(tx *Tx) error {
@@ -121,23 +122,32 @@ func testUsers(t *testing.T, db *DB) {
 	})
 }
 
+// unnumbered is members without their IDs.
+func unnumbered(all []Member) []Member {
+	for i := range all {
+		all[i].ID, all[i].UserID = 0, 0
+	}
+	return all
+}
+
 func testMembers(t *testing.T, db *DB) {
 	grows(t, db, "members", func(tx *Tx) error {
-		return errors.Join(tx.PutMember(Member{"p", false, "bob", "guest"}), tx.PutMember(Member{"p", true, "bob", "maintainer"}),
-			tx.PutMember(Member{"q", false, "bob", "guest"}), tx.PutMember(Member{"p", false, "bob", "developer"}))
+		return errors.Join(tx.PutMember(Member{Project: "p", Name: "bob", Role: "guest"}), tx.PutMember(Member{Project: "p", Group: true, Name: "bob", Role: "maintainer"}),
+			tx.PutMember(Member{Project: "q", Name: "bob", Role: "guest"}), tx.PutMember(Member{Project: "p", Name: "bob", Role: "developer"}))
 	})
 	check := func(project string, want ...Member) {
 		t.Helper()
 		got, err := db.Members(t.Context(), project)
+		got = unnumbered(got)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("members of %q = %+v, %v, want %+v", project, got, err, want)
 		}
 	}
-	check("p", Member{"p", false, "bob", "developer"}, Member{"p", true, "bob", "maintainer"})
-	check("", Member{"p", false, "bob", "developer"}, Member{"p", true, "bob", "maintainer"}, Member{"q", false, "bob", "guest"})
+	check("p", Member{Project: "p", Name: "bob", Role: "developer"}, Member{Project: "p", Group: true, Name: "bob", Role: "maintainer"})
+	check("", Member{Project: "p", Name: "bob", Role: "developer"}, Member{Project: "p", Group: true, Name: "bob", Role: "maintainer"}, Member{Project: "q", Name: "bob", Role: "guest"})
 	grows(t, db, "remove", func(tx *Tx) error { return tx.DeleteMember(Member{Project: "p", Name: "bob"}) })
 	refused(t, db, "no member", ErrNotFound, func(tx *Tx) error { return tx.DeleteMember(Member{Project: "p", Name: "bob"}) })
-	check("p", Member{"p", true, "bob", "maintainer"})
+	check("p", Member{Project: "p", Group: true, Name: "bob", Role: "maintainer"})
 
 	// Whoever makes a project of that name again finds nobody in it.
 	update(t, db, func(tx *Tx) error {
@@ -145,7 +155,7 @@ func testMembers(t *testing.T, db *DB) {
 		return errors.Join(err, tx.PutProject(Project{Name: "p"}))
 	})
 	update(t, db, func(tx *Tx) error { return tx.DeleteProject("p") })
-	check("", Member{"q", false, "bob", "guest"})
+	check("", Member{Project: "q", Name: "bob", Role: "guest"})
 	if robots, err := db.Robots(t.Context()); err != nil || len(robots) != 0 {
 		t.Errorf("robots of a project that went: %+v, %v", robots, err)
 	}

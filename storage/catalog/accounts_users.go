@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -69,6 +70,37 @@ func (db *DB) Users(ctx context.Context) ([]User, error) {
 	return list(ctx, db, "users", `SELECT `+userColumns+` FROM users ORDER BY name`, nil, scanUser)
 }
 
+// FindUsers lists users whose name or address has some text in it, in whatever case, in the order of
+// their names: n of them after the first skip, and how many there are in all. n < 0 means no end.
+func (db *DB) FindUsers(ctx context.Context, text string, skip, n int) (page []User, all int, err error) {
+	const has = ` FROM users WHERE lower(name) LIKE lower($1) ESCAPE '\' OR lower(email) LIKE lower($1) ESCAPE '\'`
+	if err := db.read.one(ctx, `SELECT COUNT(*)`+has, []any{containing(text)}, &all); err != nil {
+		return nil, 0, fmt.Errorf("catalog: users: %w", db.explain(err))
+	}
+	page, err = list(ctx, db, "users", `SELECT `+userColumns+has+` ORDER BY name LIMIT $2 OFFSET $3`,
+		[]any{containing(text), limit(n), skip}, scanUser)
+	return page, all, err
+}
+
+// UserNames lists the IDs and names, and nothing else, of users whose names have some text in them,
+// in whatever case: n of them, in the order of their names.
+func (db *DB) UserNames(ctx context.Context, text string, n int) ([]User, error) {
+	return list(ctx, db, "users", `SELECT id, name FROM users WHERE lower(name) LIKE lower($1) ESCAPE '\' ORDER BY name LIMIT $2`,
+		[]any{containing(text), limit(n)}, func(scan func(...any) error) (u User, err error) {
+			return u, scan(&u.ID, &u.Name)
+		})
+}
+
+// UserByID returns a user, or ErrNotFound.
+func (db *DB) UserByID(ctx context.Context, id int64) (User, error) {
+	return lone(ctx, db, "user", `SELECT `+userColumns+` FROM users WHERE id = $1`, []any{id}, scanUser)
+}
+
+// UserByID returns a user, or ErrNotFound, which does not spoil the transaction.
+func (tx *Tx) UserByID(id int64) (User, error) {
+	return tx.user("user", `id = $1`, id)
+}
+
 // User returns the user of a name, or ErrNotFound, which does not spoil the transaction.
 func (tx *Tx) User(name string) (User, error) {
 	return tx.user("user "+name, `name = $1`, name)
@@ -115,6 +147,17 @@ func (tx *Tx) CountUsers() (users, admins int, err error) {
 // follows says that there is no such user, and does not spoil the transaction.
 func (tx *Tx) SetPassword(name, password string) error {
 	return tx.alter("set password of "+name, `UPDATE users SET password = $2 WHERE name = $1`, name, password)
+}
+
+// ReplacePassword is SetPassword of a user whose password is another hash until now. ErrNotFound
+// says that it is not.
+func (tx *Tx) ReplacePassword(name, was, password string) error {
+	return tx.alter("replace password of "+name, `UPDATE users SET password = $3 WHERE name = $1 AND password = $2`, name, was, password)
+}
+
+// SetEmail writes where a user can be reached.
+func (tx *Tx) SetEmail(name, email string) error {
+	return tx.alter("set address of "+name, `UPDATE users SET email = $2 WHERE name = $1`, name, email)
 }
 
 // SetSecret writes the SHA-256 of what a user gives to docker login instead of a password; nil

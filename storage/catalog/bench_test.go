@@ -25,7 +25,12 @@ const (
 	benchRepos   = 1_000 // in each project
 )
 
-var bench struct {
+var bench = seeded{repo: benchRepo}
+
+// seeded is a catalog that benchmarks share: it is built for the first of them.
+type seeded struct {
+	repo func(image int) registry.Repo // which one each image is in
+	more func(context.Context, *DB) error
 	once sync.Once
 	dir  string
 	db   *DB
@@ -34,44 +39,66 @@ var bench struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if bench.db != nil {
-		bench.db.Close()
-		os.RemoveAll(bench.dir)
-	}
+	bench.remove()
+	browsed.remove()
 	os.Exit(code)
+}
+
+func (s *seeded) remove() {
+	if s.db != nil {
+		s.db.Close()
+		os.RemoveAll(s.dir)
+	}
 }
 
 func benchCatalog(b *testing.B) *DB {
 	b.Helper()
-	bench.once.Do(func() {
+	return bench.open(b)
+}
+
+// open returns the catalog and starts the clock.
+func (s *seeded) open(b *testing.B) *DB {
+	b.Helper()
+	s.once.Do(func() {
 		start := time.Now()
-		if bench.dir, bench.err = os.MkdirTemp("", "catalog"); bench.err != nil {
+		if s.err = s.build(b.Context()); s.err != nil {
 			return
 		}
-		if bench.db, bench.err = Open(b.Context(), "sqlite:"+bench.dir+"/catalog.db"); bench.err != nil {
-			return
-		}
-		for from := 0; from < benchImages && bench.err == nil; from += 1000 {
-			bench.err = bench.db.Update(context.Background(), func(tx *Tx) error {
-				for i := from; i < from+1000; i++ {
-					if err := addBenchImage(tx, i); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}
-		if bench.err == nil {
-			usage, _ := bench.db.Usage(b.Context())
-			fmt.Printf("# built a catalog of %d digests in %s\n", usage.Count, time.Since(start).Round(time.Millisecond))
-		}
+		usage, _ := s.db.Usage(b.Context())
+		fmt.Printf("# built a catalog of %d digests in %s\n", usage.Count, time.Since(start).Round(time.Millisecond))
 	})
-	if bench.err != nil {
-		b.Fatal(bench.err)
+	if s.err != nil {
+		b.Fatal(s.err)
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	return bench.db
+	return s.db
+}
+
+func (s *seeded) build(ctx context.Context) (err error) {
+	if s.dir, err = os.MkdirTemp("", "catalog"); err != nil {
+		return err
+	}
+	if s.db, err = Open(ctx, "sqlite:"+s.dir+"/catalog.db"); err != nil {
+		return err
+	}
+	for from := 0; from < benchImages; from += 1000 {
+		err := s.db.Update(context.WithoutCancel(ctx), func(tx *Tx) error {
+			for i := from; i < from+1000; i++ {
+				if err := addBenchImage(tx, s.repo(i), i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if s.more == nil {
+		return nil
+	}
+	return s.more(ctx, s.db)
 }
 
 func numbered(kind byte, n int) registry.Digest {
@@ -96,8 +123,7 @@ func benchLayer(image, layer int) registry.Digest {
 	return numbered('l', image*8+layer)
 }
 
-func addBenchImage(tx *Tx, i int) error {
-	repo := benchRepo(i)
+func addBenchImage(tx *Tx, repo registry.Repo, i int) error {
 	config := registry.Descriptor{MediaType: "application/vnd.oci.image.config.v1+json", Digest: numbered('c', i), Size: 2000}
 	refs := registry.References{Config: &config}
 	for layer := range 8 {

@@ -28,10 +28,14 @@ type row struct {
 
 const contentColumns = `c.id, c.digest, c.stored, c.size, c.media_type, c.used_at, c.holders_id`
 
-// repository is a row of repositories.
+// repository is a row of repositories, one for all of a transaction.
 type repository struct {
-	id      int64
-	project string
+	id        int64
+	project   string
+	listed    bool
+	updatedAt int64
+	changedAt int64 // the newest change of this transaction
+	manifests int64 // how many more this transaction gives it
 }
 
 // AddManifest says that the content of m is stored, that repo has it, and what it refers to.
@@ -65,6 +69,9 @@ func (tx *Tx) addManifest(repo registry.Repo, m registry.Manifest, refs registry
 		return nil
 	}
 	if known {
+		if err := tx.gain(repo, 1); err != nil {
+			return err
+		}
 		children, err := tx.children(c)
 		if err != nil {
 			return err
@@ -80,7 +87,15 @@ func (tx *Tx) addManifest(repo registry.Repo, m registry.Manifest, refs registry
 	if err != nil {
 		return err
 	}
+	if len(repos) > 1 || !added {
+		if _, err := tx.exec(`UPDATE links SET manifest = 1 WHERE content_id = $1 AND direct = 1`, c.id); err != nil {
+			return err
+		}
+	}
 	for _, repo := range repos {
+		if err := tx.gain(repo, 1); err != nil {
+			return err
+		}
 		if err := tx.lend(children, repo); err != nil {
 			return err
 		}
@@ -120,6 +135,9 @@ func (tx *Tx) linkWhole(c *content, repo registry.Repo) error {
 	if err != nil || !added || !c.mediaType.Valid {
 		return err
 	}
+	if err := tx.gain(repo, 1); err != nil {
+		return err
+	}
 	children, err := tx.children(c)
 	if err != nil {
 		return err
@@ -148,10 +166,13 @@ func (tx *Tx) link(c *content, repo registry.Repo) (added bool, err error) {
 	if err := tx.save(c); err != nil {
 		return false, err
 	}
-	n, err := tx.exec(`INSERT INTO links (content_id, repository_id, direct, through, linked_at) VALUES ($1, $2, 1, 0, $3)
-		ON CONFLICT (content_id, repository_id) DO UPDATE SET direct = 1, linked_at = excluded.linked_at
-		WHERE links.direct = 0`, c.id, r.id, millis(time.Now()))
-	return n > 0, err
+	n, err := tx.exec(`INSERT INTO links (content_id, repository_id, direct, through, linked_at, manifest) VALUES ($1, $2, 1, 0, $3, $4)
+		ON CONFLICT (content_id, repository_id) DO UPDATE SET direct = 1, linked_at = excluded.linked_at, manifest = excluded.manifest
+		WHERE links.direct = 0`, c.id, r.id, millis(time.Now()), bit(c.mediaType.Valid))
+	if err != nil {
+		return false, err
+	}
+	return n > 0, tx.show(r)
 }
 
 // lend links children to a repository that has just got one more manifest made of them.
@@ -326,18 +347,19 @@ func (tx *Tx) save(c *content) error {
 }
 
 // repository returns the row of a repository and makes it if there is none.
-func (tx *Tx) repository(repo registry.Repo) (repository, error) {
+func (tx *Tx) repository(repo registry.Repo) (*repository, error) {
 	if r, ok := tx.repos[repo]; ok {
 		return r, nil
 	}
 	name := repo.String()
-	r := repository{project: registry.SplitRepo(name).Project}
-	err := tx.one(`SELECT id FROM repositories WHERE name = $1`, []any{name}, &r.id)
+	r := &repository{project: registry.SplitRepo(name).Project}
+	err := tx.one(`SELECT id, listed, updated_at FROM repositories WHERE name = $1`, []any{name}, &r.id, &r.listed, &r.updatedAt)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = tx.one(`INSERT INTO repositories (name, project) VALUES ($1, $2) RETURNING id`, []any{name, r.project}, &r.id)
+		err = tx.one(`INSERT INTO repositories (name, project, created_at) VALUES ($1, $2, $3) RETURNING id`,
+			[]any{name, r.project, millis(time.Now())}, &r.id)
 	}
 	if err != nil {
-		return repository{}, fmt.Errorf("repository %s: %w", repo, err)
+		return nil, fmt.Errorf("repository %s: %w", repo, err)
 	}
 	tx.repos[repo] = r
 	return r, nil

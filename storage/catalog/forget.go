@@ -38,7 +38,7 @@ func (tx *Tx) forget(d registry.Digest) ([]registry.Repo, error) {
 	if _, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND through = 0`, c.id); err != nil {
 		return nil, err
 	}
-	if _, err := tx.exec(`UPDATE links SET direct = 0 WHERE content_id = $1`, c.id); err != nil {
+	if _, err := tx.exec(`UPDATE links SET direct = 0, manifest = 0 WHERE content_id = $1`, c.id); err != nil {
 		return nil, err
 	}
 	c.stored, c.size, c.mediaType = false, 0, sql.NullString{}
@@ -57,6 +57,9 @@ func (tx *Tx) dropRefs(m *content, repos []registry.Repo) error {
 		return err
 	}
 	for _, repo := range repos {
+		if err := tx.gain(repo, -1); err != nil {
+			return err
+		}
 		r, err := tx.repository(repo)
 		if err != nil {
 			return err
@@ -78,7 +81,7 @@ func (tx *Tx) dropRefs(m *content, repos []registry.Repo) error {
 
 // takeBack is the inverse of lend for one child and repository. If that has the child as a blob of
 // its own, its grace begins now: somebody may have been told a moment ago that it is here.
-func (tx *Tx) takeBack(c *content, r repository) error {
+func (tx *Tx) takeBack(c *content, r *repository) error {
 	n, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND repository_id = $2 AND direct = 0 AND through = 1`, c.id, r.id)
 	if err != nil {
 		return err

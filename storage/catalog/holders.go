@@ -158,7 +158,7 @@ func (tx *Tx) hosted(project string) (bool, error) {
 		return is, nil
 	}
 	var is bool
-	err := tx.one(`SELECT EXISTS (SELECT 1 FROM projects WHERE name = $1)`, []any{project}, &is)
+	err := tx.one(`SELECT EXISTS (SELECT 1 FROM projects WHERE name = $1 AND registry_id IS NULL)`, []any{project}, &is)
 	if err != nil {
 		return false, err
 	}

@@ -33,6 +33,11 @@ func (db *DB) LooseBlobs(ctx context.Context, before time.Time, fn func(Loose) e
 	return nil
 }
 
+// RepositoryLooseBlobs is LooseBlobs for one repository.
+func (db *DB) RepositoryLooseBlobs(ctx context.Context, repo registry.Repo, before time.Time, fn func(Loose) error) error {
+	return db.looseBlobs(ctx, repo, before, fn)
+}
+
 func (db *DB) looseBlobs(ctx context.Context, repo registry.Repo, before time.Time, fn func(Loose) error) error {
 	type entry struct {
 		id int64

@@ -256,6 +256,18 @@ func recount(t testing.TB, db *DB) {
 		"repositories without anything": `SELECT COUNT(*) FROM repositories r
 			WHERE NOT EXISTS (SELECT 1 FROM links WHERE repository_id = r.id)
 			AND NOT EXISTS (SELECT 1 FROM tags WHERE repository_id = r.id)`,
+		"links that are wrong about being to a manifest": `SELECT COUNT(*) FROM links l JOIN content c ON c.id = l.content_id
+			WHERE l.manifest <> CASE WHEN l.direct = 1 AND c.media_type IS NOT NULL THEN 1 ELSE 0 END`,
+		"repositories that count their manifests wrong": `SELECT COUNT(*) FROM repositories r
+			WHERE r.manifests <> (SELECT COUNT(*) FROM links WHERE repository_id = r.id AND manifest = 1)`,
+		"repositories that are listed wrongly": `SELECT COUNT(*) FROM repositories r WHERE r.listed <>
+			CASE WHEN EXISTS (SELECT 1 FROM links WHERE repository_id = r.id)
+				OR EXISTS (SELECT 1 FROM tags WHERE repository_id = r.id AND gone = 0) THEN 1 ELSE 0 END`,
+		"projects whose counters are not the sum of their repositories": `SELECT COUNT(*) FROM project_counts p WHERE
+			p.repositories <> (SELECT COALESCE(SUM(listed), 0) FROM repositories r WHERE r.project = p.project)
+			OR p.manifests <> (SELECT COALESCE(SUM(manifests), 0) FROM repositories r WHERE r.project = p.project)`,
+		"projects without counters": `SELECT COUNT(*) FROM repositories r WHERE listed = 1
+			AND NOT EXISTS (SELECT 1 FROM project_counts p WHERE p.project = r.project)`,
 	} {
 		var wrong int
 		if err := db.read.one(t.Context(), query, nil, &wrong); err != nil {

@@ -2,22 +2,36 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 )
 
-// Project is a hosted project: one that people push to. What it has is never evicted.
+// Project is a project of either kind: hosted, which people push to and whose content is never
+// evicted, or a proxy, which is a cache of a registry.
 type Project struct {
+	ID         int64 // set by PutProject, and never that of another again
 	Name       string
-	Configured bool     // the configuration has it and says the rest
-	Public     bool     // anybody may pull from it
-	Quota      int64    // bytes of stored content; 0 for none
-	Immutable  []string // patterns of tags that never move and never go, as in registry.ParsePattern
-	Retention  Retention
-	CreatedAt  time.Time // set by PutProject
+	Configured bool  // the configuration has it and says the rest
+	Registry   int64 // the ID of the registry that it is a cache of; 0: it is hosted
+	Public     bool  // anybody may pull from it
+
+	// Of a hosted project.
+	Quota     int64    // bytes of stored content; 0 for none
+	Immutable []string // patterns of tags that never move and never go, as in registry.ParsePattern
+	Retention Retention
+	Schedule  string // when that runs, in cron's words; "" with each collection, "never" by order only
+
+	Policy   Policy            // of a proxy
+	Metadata map[string]string // what others keep with it that means nothing here
+
+	CreatedAt, UpdatedAt time.Time // set by PutProject
 }
+
+// Hosted reports whether it is a project that people push to.
+func (p Project) Hosted() bool { return p.Registry == 0 }
 
 // Retention says which tags of each repository stay: those that either rule keeps. The zero
 // value keeps all of them.
@@ -26,61 +40,99 @@ type Retention struct {
 	Pulled time.Duration // pulled or pushed within this time; zero: the rule keeps none
 }
 
-// PutProject writes a project, over what is there of that name. Its creation stays.
+// Policy says how a proxy caches. The zero value is what one has of which nothing was said.
+type Policy struct {
+	Prefix string `json:"prefix,omitempty"` // before the names of upstream's repositories
+
+	// A nil duration is the house's own.
+	TTL      *time.Duration `json:"ttl,omitempty"`       // a tag is served without a question
+	StaleFor *time.Duration `json:"stale_for,omitempty"` // while upstream cannot be asked; 0: without end
+	Keep     *time.Duration `json:"keep,omitempty"`      // evicted only this long after the last use
+
+	// Patterns as in registry.ParsePattern.
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
+	Pin   []string `json:"pin,omitempty"`
+
+	KeepGone bool `json:"keep_gone,omitempty"` // a tag that upstream no longer has is still served
+}
+
+// PutProject writes a project, over what is there of that name. Its number and its creation stay,
+// and so does its kind: whoever wants another one has to delete it first.
 //
-// A new one has nobody in it: members and robots of a proxy that had its name are not its own.
+// A new one has nobody in it: members and robots of a proxy that had its name are not its own. Those
+// of a proxy that was out of the configuration for a while are.
 func (tx *Tx) PutProject(p Project) error {
-	_, err := tx.Project(p.Name)
-	if errors.Is(err, ErrNotFound) {
-		err = tx.deserted(p.Name)
-	}
-	var immutable []byte
-	if err == nil {
-		immutable, err = json.Marshal(append([]string{}, p.Immutable...))
-	}
-	if err == nil {
-		_, err = tx.exec(`INSERT INTO projects (name, configured, public, quota, immutable, keep_newest, keep_pulled, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-			ON CONFLICT (name) DO UPDATE SET configured = excluded.configured, public = excluded.public, quota = excluded.quota,
-				immutable = excluded.immutable, keep_newest = excluded.keep_newest, keep_pulled = excluded.keep_pulled`,
-			p.Name, bit(p.Configured), bit(p.Public), p.Quota, string(immutable),
-			p.Retention.Newest, p.Retention.Pulled.Milliseconds(), millis(time.Now()))
-	}
-	tx.projects[p.Name] = true
-	if err == nil {
-		err = tx.changed()
-	}
-	if err != nil {
+	if err := tx.putProject(p); err != nil {
 		return tx.spoil(err, "put project %s", p.Name)
 	}
 	return nil
 }
 
-// DeleteProject removes a project that has no repository any more, its members and its robots. ErrNotEmpty says that it has
-// one, ErrNotFound that there is no such project; neither spoils the transaction.
+func (tx *Tx) putProject(p Project) error {
+	was, err := tx.AnyProject(p.Name)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+		if p.Hosted() || !p.Configured {
+			err = tx.deserted(p.Name)
+		}
+	} else if err == nil && was.Hosted() != p.Hosted() {
+		err = errors.New("it is of the other kind")
+	}
+	if err != nil {
+		return err
+	}
+	var texts [3]string
+	for i, v := range []any{append([]string{}, p.Immutable...), p.Policy, p.Metadata} {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		texts[i] = string(b)
+	}
+	of := sql.NullInt64{Int64: p.Registry, Valid: p.Registry != 0}
+	_, err = tx.exec(`INSERT INTO projects (name, configured, registry_id, public, quota, immutable, keep_newest, keep_pulled, policy, metadata, created_at, updated_at, schedule)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)
+		ON CONFLICT (name) DO UPDATE SET configured = excluded.configured, registry_id = excluded.registry_id, public = excluded.public,
+			quota = excluded.quota, immutable = excluded.immutable, keep_newest = excluded.keep_newest, keep_pulled = excluded.keep_pulled,
+			policy = excluded.policy, metadata = excluded.metadata, updated_at = excluded.updated_at, schedule = excluded.schedule`,
+		p.Name, bit(p.Configured), of, bit(p.Public), p.Quota, texts[0],
+		p.Retention.Newest, p.Retention.Pulled.Milliseconds(), texts[1], texts[2], millis(time.Now()), p.Schedule)
+	if err != nil {
+		return err
+	}
+	tx.projects[p.Name] = p.Hosted()
+	return tx.changed()
+}
+
+// DeleteProject removes a project, its members and its robots. ErrNotEmpty says that it has a
+// repository, ErrNotFound that there is no such project; neither spoils the transaction.
 func (tx *Tx) DeleteProject(name string) error {
-	var there, used bool
-	err := tx.one(`SELECT EXISTS (SELECT 1 FROM projects WHERE name = $1), EXISTS (SELECT 1 FROM repositories WHERE project = $1)`,
-		[]any{name}, &there, &used)
+	used := false
+	err := tx.one(`SELECT EXISTS (SELECT 1 FROM repositories WHERE project = $1)`, []any{name}, &used)
 	switch {
 	case err != nil:
 		return tx.spoil(err, "delete project %s", name)
-	case !there:
-		return fmt.Errorf("catalog: delete project %s: %w", name, ErrNotFound)
 	case used:
+		if _, err := tx.AnyProject(name); err != nil {
+			return err
+		}
 		return fmt.Errorf("catalog: delete project %s: %w", name, ErrNotEmpty)
 	}
-	delete(tx.projects, name)
-	if _, err = tx.exec(`DELETE FROM projects WHERE name = $1`, name); err == nil {
-		err = tx.deserted(name)
+	if err := tx.DropProject(name); err != nil {
+		return err
 	}
-	if err == nil {
-		err = tx.changed()
-	}
-	if err != nil {
+	if err := tx.deserted(name); err != nil {
 		return tx.spoil(err, "delete project %s", name)
 	}
 	return nil
+}
+
+// DropProject removes the row of a project and nothing else. What a proxy has cached is evicted with
+// the rest, and its members and robots are there should it come back.
+func (tx *Tx) DropProject(name string) error {
+	delete(tx.projects, name)
+	return tx.alter("delete project "+name, `DELETE FROM projects WHERE name = $1`, name)
 }
 
 // changed tells whoever keeps projects, users or rights in memory that they are others now.
@@ -99,29 +151,43 @@ func (db *DB) Generation(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-const projectColumns = `name, configured, public, quota, immutable, keep_newest, keep_pulled, created_at`
+const projectColumns = `id, name, configured, registry_id, public, quota, immutable, keep_newest, keep_pulled, policy, metadata, created_at, updated_at, schedule`
 
 // Projects lists all hosted projects, in the order of their names.
 func (db *DB) Projects(ctx context.Context) ([]Project, error) {
+	return list(ctx, db, "projects", `SELECT `+projectColumns+` FROM projects WHERE registry_id IS NULL ORDER BY name`, nil, scanProject)
+}
+
+// AllProjects lists all projects of either kind, in the order of their names.
+func (db *DB) AllProjects(ctx context.Context) ([]Project, error) {
 	return list(ctx, db, "projects", `SELECT `+projectColumns+` FROM projects ORDER BY name`, nil, scanProject)
 }
 
 // Project returns a hosted project, or ErrNotFound.
 func (tx *Tx) Project(name string) (Project, error) {
+	return only(tx, "project "+name, `SELECT `+projectColumns+` FROM projects WHERE name = $1 AND registry_id IS NULL`, []any{name}, scanProject)
+}
+
+// AnyProject returns a project of either kind, or ErrNotFound.
+func (tx *Tx) AnyProject(name string) (Project, error) {
 	return only(tx, "project "+name, `SELECT `+projectColumns+` FROM projects WHERE name = $1`, []any{name}, scanProject)
 }
 
 func scanProject(scan func(...any) error) (Project, error) {
 	var (
-		p               Project
-		immutable       string
-		pulled, created int64
+		p                           Project
+		of                          sql.NullInt64
+		immutable, policy, metadata string
+		pulled, created, updated    int64
 	)
-	err := scan(&p.Name, &p.Configured, &p.Public, &p.Quota, &immutable, &p.Retention.Newest, &pulled, &created)
+	err := scan(&p.ID, &p.Name, &p.Configured, &of, &p.Public, &p.Quota, &immutable, &p.Retention.Newest, &pulled,
+		&policy, &metadata, &created, &updated, &p.Schedule)
 	if err == nil {
-		err = json.Unmarshal([]byte(immutable), &p.Immutable)
+		err = errors.Join(json.Unmarshal([]byte(immutable), &p.Immutable), json.Unmarshal([]byte(policy), &p.Policy),
+			json.Unmarshal([]byte(metadata), &p.Metadata))
 	}
+	p.Registry = of.Int64
 	p.Retention.Pulled = time.Duration(pulled) * time.Millisecond
-	p.CreatedAt = fromMillis(created)
+	p.CreatedAt, p.UpdatedAt = fromMillis(created), fromMillis(updated)
 	return p, err
 }

@@ -25,10 +25,7 @@ func testProjects(t *testing.T, db *DB) {
 			t.Fatal(err)
 		}
 		for i := range all {
-			if time.Since(all[i].CreatedAt) > time.Minute {
-				t.Errorf("%s was created at %s", all[i].Name, all[i].CreatedAt)
-			}
-			all[i].CreatedAt = time.Time{}
+			all[i] = undated(t, all[i])
 		}
 		return all
 	}
@@ -49,7 +46,7 @@ func testProjects(t *testing.T, db *DB) {
 	})
 	update(t, db, func(tx *Tx) error {
 		got, err := tx.Project("production")
-		if got.CreatedAt = (time.Time{}); err != nil || !reflect.DeepEqual(got, production) {
+		if got = undated(t, got); err != nil || !reflect.DeepEqual(got, production) {
 			t.Errorf("production = %+v, %v, want %+v", got, err, production)
 		}
 		if _, err := tx.Project("none"); !errors.Is(err, ErrNotFound) {
@@ -69,4 +66,14 @@ func testProjects(t *testing.T, db *DB) {
 	if generation() <= first {
 		t.Error("a project went and the generation is the old one")
 	}
+}
+
+// undated is a project without what the catalog has said of it by itself.
+func undated(t *testing.T, p Project) Project {
+	t.Helper()
+	if p.ID == 0 || time.Since(p.CreatedAt) > time.Minute || time.Since(p.UpdatedAt) > time.Minute {
+		t.Errorf("%s has the number %d, was created at %s and changed at %s", p.Name, p.ID, p.CreatedAt, p.UpdatedAt)
+	}
+	p.ID, p.CreatedAt, p.UpdatedAt = 0, time.Time{}, time.Time{}
+	return p
 }

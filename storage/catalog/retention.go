@@ -94,6 +94,9 @@ func scanRevision(rows *sql.Rows) (e revisionRow, err error) {
 func (tx *Tx) Pulled(repo registry.Repo, tag string, at time.Time) error {
 	_, err := tx.exec(`UPDATE tags SET pulled_at = $1 WHERE tag = $2 AND pulled_at < $1
 		AND repository_id = (SELECT id FROM repositories WHERE name = $3)`, millis(at), tag, repo.String())
+	if err == nil {
+		_, err = tx.exec(`UPDATE repositories SET pulled_at = $1 WHERE name = $2 AND pulled_at < $1`, millis(at), repo.String())
+	}
 	if err != nil {
 		return tx.spoil(err, "note a pull of %s:%s", repo, tag)
 	}

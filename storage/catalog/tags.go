@@ -45,7 +45,15 @@ func (tx *Tx) putTag(repo registry.Repo, tag string, t Tag) error {
 		ON CONFLICT (repository_id, tag) DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
 			size = excluded.size, checked_at = excluded.checked_at, changed_at = excluded.changed_at, gone = excluded.gone`,
 		r.id, tag, key, t.MediaType, t.Size, millis(t.CheckedAt), millis(t.ChangedAt), bit(t.Gone))
-	return err
+	if err != nil {
+		return err
+	}
+	r.news(millis(t.ChangedAt))
+	if t.Gone {
+		tx.left[r.id] = struct{}{}
+		return nil
+	}
+	return tx.show(r)
 }
 
 // DeleteTag removes a tag. There may be none.

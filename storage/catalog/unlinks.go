@@ -66,7 +66,7 @@ func (tx *Tx) dropLink(c *content, repo registry.Repo) (bool, error) {
 	tx.left[r.id] = struct{}{}
 	n, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND repository_id = $2 AND direct = 1 AND through = 0`, c.id, r.id)
 	if err == nil && n == 0 {
-		n, err = tx.exec(`UPDATE links SET direct = 0 WHERE content_id = $1 AND repository_id = $2 AND direct = 1`, c.id, r.id)
+		n, err = tx.exec(`UPDATE links SET direct = 0, manifest = 0 WHERE content_id = $1 AND repository_id = $2 AND direct = 1`, c.id, r.id)
 	}
 	if err != nil || n == 0 {
 		return false, err
@@ -76,6 +76,9 @@ func (tx *Tx) dropLink(c *content, repo registry.Repo) (bool, error) {
 	}
 	if !c.mediaType.Valid {
 		return true, nil
+	}
+	if err := tx.gain(repo, -1); err != nil {
+		return false, err
 	}
 	children, err := tx.children(c)
 	if err != nil {

@@ -22,11 +22,12 @@ type Tx struct {
 	fresh []string // queries that had to be prepared here
 	err   error    // the first one
 
-	repos    map[registry.Repo]repository
+	repos    map[registry.Repo]*repository
 	projects map[string]bool     // whether they are hosted
 	content  map[string]*content // by packed digest; what is written is in here too
 	sets     setChanges
 	usage    map[int64]Usage    // changes by holders
+	counts   map[string]counts  // changes by project
 	left     map[int64]struct{} // repositories that lost something
 	bare     map[*content]struct{}
 }
@@ -89,8 +90,8 @@ func (db *DB) updateOn(ctx context.Context, conn *sql.Conn, synced bool, fn func
 
 	tx := &Tx{
 		ctx: ctx, inner: inner, db: db, sql: t, stmts: map[string]*sql.Stmt{},
-		repos: map[registry.Repo]repository{}, projects: map[string]bool{}, content: map[string]*content{},
-		usage: map[int64]Usage{}, left: map[int64]struct{}{}, bare: map[*content]struct{}{},
+		repos: map[registry.Repo]*repository{}, projects: map[string]bool{}, content: map[string]*content{},
+		usage: map[int64]Usage{}, counts: map[string]counts{}, left: map[int64]struct{}{}, bare: map[*content]struct{}{},
 	}
 	if err := fn(tx); err != nil {
 		return nil, err
@@ -119,6 +120,9 @@ func (tx *Tx) settle() error {
 	if err := tx.count(); err != nil {
 		return err
 	}
+	if err := tx.recount(); err != nil {
+		return err
+	}
 	return tx.ready()
 }
 
@@ -135,6 +139,9 @@ func (tx *Tx) sweep() error {
 		}
 	}
 	for id := range tx.left {
+		if err := tx.hide(id); err != nil {
+			return err
+		}
 		_, err := tx.exec(`DELETE FROM repositories WHERE id = $1
 			AND NOT EXISTS (SELECT 1 FROM links WHERE repository_id = $1)
 			AND NOT EXISTS (SELECT 1 FROM tags WHERE repository_id = $1)`, id)

@@ -1,0 +1,42 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// PutSetting keeps what is set for the whole house under a name: anything that has a form in JSON.
+func (tx *Tx) PutSetting(name string, value any) error {
+	text, err := json.Marshal(value)
+	if err == nil {
+		_, err = tx.exec(`INSERT INTO settings (name, value, changed_at) VALUES ($1, $2, $3)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at`, name, string(text), millis(time.Now()))
+	}
+	if err == nil {
+		err = tx.changed()
+	}
+	if err != nil {
+		return tx.spoil(err, "put setting %s", name)
+	}
+	return nil
+}
+
+// Setting reads a setting into value, or returns ErrNotFound and leaves it.
+func (db *DB) Setting(ctx context.Context, name string, value any) error {
+	var text string
+	err := db.read.one(ctx, `SELECT value FROM settings WHERE name = $1`, []any{name}, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), value)
+	}
+	if err != nil {
+		return fmt.Errorf("catalog: setting %s: %w", name, db.explain(err))
+	}
+	return nil
+}
