@@ -86,6 +86,10 @@ type Cache struct {
 	life context.Context
 	end  context.CancelFunc
 	work tasks
+
+	// at is told of each step of a removal, so that a test can end everything there. nil but in
+	// tests.
+	at func(step string)
 }
 
 // New returns a cache of the given projects, or says which of them cannot be.
@@ -176,6 +180,13 @@ func (c *Cache) Run(ctx context.Context) error {
 	c.recorder.close()
 	<-recorded
 	return nil
+}
+
+// step is where a test may end everything.
+func (c *Cache) step(name string) {
+	if c.at != nil {
+		c.at(name)
+	}
 }
 
 // fault counts trouble of the cache's own and says it once in the log: what happened was

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"roadstead/registry"
 	"roadstead/storage"
@@ -20,6 +21,9 @@ type flight struct {
 	project  *project
 	key      contentKey // the repository that is asked
 	expected int64      // size by a manifest's word, or -1
+	since    time.Time
+
+	mediaType string // by a manifest's word, or ""
 
 	// ready is closed when the first byte may be read: the size is known, or the flight has
 	// failed, or its readers have to help themselves.
@@ -51,9 +55,9 @@ func (c *Cache) flight(p *project, k contentKey, l *link) (f *flight, joined boo
 		f.mu.Unlock()
 		return f, true
 	}
-	f = &flight{cache: c, project: p, key: k, expected: -1, ready: make(chan struct{}), done: make(chan struct{}), size: -1, holders: 2}
+	f = &flight{cache: c, project: p, key: k, expected: -1, since: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), size: -1, holders: 2}
 	if l != nil {
-		f.expected = l.size
+		f.expected, f.mediaType = l.size, l.mediaType.Value()
 	}
 	c.flights[k.digest] = f
 	if !c.work.start(f.run) {

@@ -20,6 +20,19 @@ func (g *group[K, V]) pending(k K) *call[V] {
 	return g.calls[k]
 }
 
+// matching returns the calls under way that match.
+func (g *group[K, V]) matching(match func(K) bool) []*call[V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []*call[V]
+	for k, w := range g.calls {
+		if match(k) {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
 // wait blocks until the work is done or ctx ends.
 func (w *call[V]) wait(ctx context.Context) (V, error) {
 	select {

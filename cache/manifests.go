@@ -180,7 +180,7 @@ func (c *Cache) learn(repo registry.Repo, m registry.Manifest, refs registry.Ref
 	c.memory.addManifest(m)
 	for _, list := range [][]registry.Descriptor{refs.Blobs(), refs.Manifests} {
 		for _, ref := range list {
-			c.memory.addLink(contentKey{repo, ref.Digest}, ref.Size)
+			c.memory.addNamed(contentKey{repo, ref.Digest}, ref.Size, ref.MediaType)
 		}
 	}
 	return c.memory.addLink(contentKey{repo, m.Digest}, m.Size)

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -36,6 +37,9 @@ type smallKey struct {
 // asks for one, and opening a file for it costs more than sending it.
 const maxHeld = 32 << 10
 
+// maxKind is the longest media type that is remembered: whoever makes a manifest chooses it.
+const maxKind = 128
+
 // Entries that are kept. A link takes about 300 bytes, a tag 400: at most some 20 MB
 // together, enough for the working set of several large clusters.
 const (
@@ -67,10 +71,22 @@ type refusalKey struct {
 // upstream gave it from there.
 type link struct {
 	size      int64        // in bytes; -1 when not known
+	mediaType mediaType    // by the word of the manifest that named it
 	direct    atomic.Bool  // the layout and the catalog have a link of its own, or soon will
 	proven    atomic.Bool  // upstream has it in this very repository, and not only a manifest that names it
 	touchedAt atomic.Int64 // the hour, since 1970, of the last use that was noted
 	triedAt   atomic.Int64 // when, in nanoseconds since 1970, a link of its own was last written
+}
+
+// mediaType is one of a few that there are many times.
+type mediaType struct{ unique.Handle[string] }
+
+// Value returns it, or "" when none is known.
+func (m mediaType) Value() string {
+	if m == (mediaType{}) {
+		return ""
+	}
+	return m.Handle.Value()
 }
 
 // tagRecord is what is known of a tag.
@@ -160,13 +176,19 @@ func (m *memory) addProof(k contentKey, size int64) *link {
 }
 
 // addLink notes a proof and returns the link. What is known of the size already stays.
-func (m *memory) addLink(k contentKey, size int64) *link {
+func (m *memory) addLink(k contentKey, size int64) *link { return m.addNamed(k, size, "") }
+
+// addNamed is addLink for what a manifest names.
+func (m *memory) addNamed(k contentKey, size int64, kind string) *link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if l, ok := m.links.Get(k); ok && (l.size >= 0 || size < 0) {
 		return l
 	}
 	l := &link{size: size}
+	if kind != "" && len(kind) <= maxKind {
+		l.mediaType = mediaType{unique.Make(kind)}
+	}
 	m.links.Add(k, l)
 	return l
 }
@@ -211,6 +233,41 @@ func (m *memory) forget(d registry.Digest, holdings []catalog.Holding) {
 			if r, ok := m.tags.Peek(k); ok && r.Digest == d {
 				m.tags.Remove(k)
 			}
+		}
+	}
+}
+
+// unlink drops the proofs that a repository has some content. What the catalog knows of them is
+// found again.
+func (m *memory) unlink(repo registry.Repo, digests []registry.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range digests {
+		m.links.Remove(contentKey{repo, d})
+	}
+}
+
+// untag drops what is known of a tag that points to d.
+func (m *memory) untag(k tagKey, d registry.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r, ok := m.tags.Peek(k); ok && r.Digest == d {
+		m.tags.Remove(k)
+	}
+}
+
+// forgetRepository drops what is known of a repository's tags, and upstream's lists of it.
+func (m *memory) forgetRepository(repo registry.Repo) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.tags.Keys() {
+		if k.repo == repo {
+			m.tags.Remove(k)
+		}
+	}
+	for _, k := range m.lists.Keys() {
+		if k.repo == repo {
+			m.lists.Remove(k)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (c *Cache) keepRoom(ctx context.Context) {
 	for ctx.Err() == nil {
 		if finish {
 			finish = false
-			if err := c.finishRemovals(ctx); err != nil && ctx.Err() == nil {
+			if err := errors.Join(c.finishRemovals(ctx), c.finishUnlinks(ctx)); err != nil && ctx.Err() == nil {
 				c.fault("finish what an earlier removal began", err)
 			}
 		}

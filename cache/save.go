@@ -53,6 +53,18 @@ func (w *saves) end(k tagKey) *save {
 	return next
 }
 
+// busy reports whether a tag of a repository is being written.
+func (w *saves) busy(repo registry.Repo) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k := range w.next {
+		if k.repo == repo {
+			return true
+		}
+	}
+	return false
+}
+
 // save writes a record behind the answer.
 func (c *Cache) save(k tagKey, s save) {
 	if !c.saves.begin(k, s) {

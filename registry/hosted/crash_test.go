@@ -191,6 +191,29 @@ func TestCrashAtEveryStep(t *testing.T) {
 			after: func(h *house) {},
 		},
 		{
+			name: "tag on what is here",
+			run: func(h *house) error {
+				_, err := h.CopyTag(context.Background(), web, "earlier", "moved")
+				return err
+			},
+			steps: []string{"push: begun", "push: linked", "push: written down"},
+			ahead: func(d registry.Digest) bool { return d == digest.FromBytes(encode(crashEarlier)) },
+			after: func(h *house) { h.wantTag(web, "moved", digest.FromBytes(encode(crashEarlier))) },
+		},
+		{
+			name: "deletion of a repository",
+			run:  func(h *house) error { return known404(h.DeleteRepository(context.Background(), web)) },
+			steps: []string{
+				// Two manifests with three tags, and then three blobs.
+				"delete: forgotten", "delete: unlinked", "delete: unlinked", "delete: unlinked", "delete: unlinked", "delete: unlinked",
+				"delete: forgotten", "delete: unlinked", "delete: unlinked", "delete: unlinked",
+			},
+			after: func(h *house) {
+				_, err := h.Tags(context.Background(), web, "", -1)
+				want(h.t, err, registry.NameUnknown)
+			},
+		},
+		{
 			name: "collection",
 			run: func(h *house) error {
 				_, err := h.Collect(context.Background(), false)

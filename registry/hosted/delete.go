@@ -50,10 +50,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo registry.Repo, d reg
 	defer release()
 	return r.delete(ctx, repo, func(tx *catalog.Tx, proj *project) ([]catalog.Unlinked, error) {
 		held, err := tx.Held(repo, d)
-		if errors.Is(err, catalog.ErrNotFound) || err == nil && held.MediaType == "" {
-			return nil, fmt.Errorf("%s@%s: %w", repo, d, registry.ManifestUnknown)
-		}
-		if err != nil {
+		if err := asManifest(repo, d, held, err); err != nil {
 			return nil, err
 		}
 		tag, err := fixedAbove(tx, proj, repo, d)
@@ -120,6 +117,9 @@ func (r *Registry) delete(ctx context.Context, repo registry.Repo, forget func(*
 	if err != nil {
 		return r.refuse(trouble(err))
 	}
+	if len(gone) == 0 {
+		return nil
+	}
 	r.totals.deleted.Add(1)
 	r.step("delete: forgotten")
 	if err := r.unlink(ctx, gone); err != nil {
@@ -171,9 +171,17 @@ func (r *Registry) untag(ctx context.Context, u catalog.Unlinked) error {
 	return r.store.UntagFrom(ctx, u.Repo.String(), u.Tag, u.Digest)
 }
 
-// finishUnlinks brings to their end the deletions that were cut short.
+// finishUnlinks brings to their end the deletions that were cut short. Those of proxy projects are the
+// cache's, which knows what is on its way into them.
 func (r *Registry) finishUnlinks(ctx context.Context) error {
+	projects, err := r.catalog.Projects(ctx)
+	if err != nil {
+		return err
+	}
 	return r.catalog.Unlinks(ctx, func(u catalog.Unlinked) error {
+		if !slices.ContainsFunc(projects, func(p catalog.Project) bool { return p.Name == u.Repo.Project }) {
+			return nil
+		}
 		if u.Tag != "" {
 			defer r.locks.tags(u.Repo, []string{u.Tag})()
 		} else {

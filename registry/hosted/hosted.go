@@ -36,6 +36,9 @@ type Config struct {
 	Grace time.Duration // content that nothing refers to stays for this long; zero: 24 h
 	Every time.Duration // between collections, and retentions; zero: 24 h; negative: never
 
+	// Note is told when a cleaning begins that Run does, and again when it has ended. Nil: nobody is.
+	Note func(Cleaning)
+
 	Log *slog.Logger // nil: none
 }
 
@@ -52,12 +55,14 @@ type Registry struct {
 	idle    time.Duration
 	grace   time.Duration
 	every   time.Duration
+	note    func(Cleaning)
 
 	projects atomic.Pointer[map[string]*project]
 	locks    locks
 	pulls    pulls
 	uploads  uploads
 	totals   totals
+	cleaning cleaning
 
 	// at is told of each step that changes something, so that a test can end everything there.
 	// nil but in tests.
@@ -76,7 +81,11 @@ func New(c Config) (*Registry, error) {
 	r := &Registry{
 		store: c.Store, catalog: c.Catalog, log: c.Log,
 		idle:  cmp.Or(c.Idle, defaultAge),
-		grace: cmp.Or(c.Grace, defaultAge), every: cmp.Or(c.Every, defaultAge),
+		grace: cmp.Or(c.Grace, defaultAge), every: cmp.Or(c.Every, defaultAge), note: c.Note,
+		cleaning: cleaning{orders: make(chan Order, 1), changed: make(chan struct{}, 1)},
+	}
+	if r.note == nil {
+		r.note = func(Cleaning) {}
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -99,6 +108,7 @@ func (r *Registry) SetProjects(all []catalog.Project) error {
 		projects[p.Name] = parsed
 	}
 	r.projects.Store(&projects)
+	r.replan()
 	return nil
 }
 

@@ -11,8 +11,8 @@ import (
 // one and then the other holds the name's lock over both. A name is a digest in a repository,
 // which those who bring it share, or a tag.
 //
-// The order is: a digest first, then tags in byte order; and storage.Traffic behind them. Nobody
-// holds two digests.
+// The order is: digests first, in byte order, then tags, in byte order; and storage.Traffic behind
+// them. Nobody but DeleteRepository holds two digests.
 type locks struct {
 	mu    sync.Mutex
 	names map[name]*lock

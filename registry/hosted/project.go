@@ -11,7 +11,11 @@ import (
 type project struct {
 	catalog.Project
 	immutable []registry.Pattern
+	schedule  *Schedule // of its retention; nil: with each collection; zero: by order only
 }
+
+// Never is the schedule of a project whose tags are retained by order only.
+const Never = "never"
 
 func newProject(p catalog.Project) (*project, error) {
 	parsed := &project{Project: p}
@@ -21,6 +25,16 @@ func newProject(p catalog.Project) (*project, error) {
 			return nil, fmt.Errorf("project %s: %w", p.Name, err)
 		}
 		parsed.immutable = append(parsed.immutable, pattern)
+	}
+	if p.Schedule != "" {
+		parsed.schedule = &Schedule{}
+		if p.Schedule != Never {
+			s, err := ParseSchedule(p.Schedule)
+			if err != nil {
+				return nil, fmt.Errorf("project %s: %w", p.Name, err)
+			}
+			parsed.schedule = &s
+		}
 	}
 	return parsed, nil
 }

@@ -157,16 +157,24 @@ func (r *Registry) mayPush(ctx context.Context, proj *project, p *push) error {
 	if err := p.missing(has); err != nil {
 		return err
 	}
-	for _, tag := range p.tags {
-		t, err := r.catalog.Tag(ctx, p.repo, tag)
+	if err := r.mayTag(ctx, proj, p.repo, p.m.Digest, p.tags); err != nil {
+		return err
+	}
+	return r.mayHold(ctx, proj, p.m.Digest, p.m.Size)
+}
+
+// mayTag says why some tags must not be pointed to d, as far as that is known before it is done.
+func (r *Registry) mayTag(ctx context.Context, proj *project, repo registry.Repo, d registry.Digest, tags []string) error {
+	for _, tag := range tags {
+		t, err := r.catalog.Tag(ctx, repo, tag)
 		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 			return trouble(err)
 		}
-		if err := proj.mayPoint(p.repo, tag, t, p.m.Digest); err != nil {
+		if err := proj.mayPoint(repo, tag, t, d); err != nil {
 			return err
 		}
 	}
-	return r.mayHold(ctx, proj, p.m.Digest, p.m.Size)
+	return nil
 }
 
 // bringing stores the manifest, links it, and points its tags to it.
@@ -193,23 +201,28 @@ func (p *push) write(tx *catalog.Tx, proj *project) error {
 	if err := tx.AddManifest(p.repo, p.m, p.refs); err != nil {
 		return err
 	}
+	return point(tx, proj, p.repo, p.m.Descriptor, p.tags)
+}
+
+// point makes the rows of tags that point to a manifest, if the rules of the project allow it.
+func point(tx *catalog.Tx, proj *project, repo registry.Repo, m registry.Descriptor, tags []string) error {
 	now := time.Now()
-	for _, tag := range p.tags {
-		was, err := tx.Tag(p.repo, tag)
+	for _, tag := range tags {
+		was, err := tx.Tag(repo, tag)
 		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 			return err
 		}
-		if err := proj.mayPoint(p.repo, tag, was, p.m.Digest); err != nil {
+		if err := proj.mayPoint(repo, tag, was, m.Digest); err != nil {
 			return err
 		}
-		t := catalog.Tag{Descriptor: p.m.Descriptor, CheckedAt: now, ChangedAt: now}
-		if was.Digest == p.m.Digest {
+		t := catalog.Tag{Descriptor: m, CheckedAt: now, ChangedAt: now}
+		if was.Digest == m.Digest {
 			t.ChangedAt = was.ChangedAt
 		}
-		if err := tx.PutTag(p.repo, tag, t); err != nil {
+		if err := tx.PutTag(repo, tag, t); err != nil {
 			return err
 		}
-		if err := tx.Relinked(catalog.Unlinked{Repo: p.repo, Tag: tag, Digest: p.m.Digest}); err != nil {
+		if err := tx.Relinked(catalog.Unlinked{Repo: repo, Tag: tag, Digest: m.Digest}); err != nil {
 			return err
 		}
 	}

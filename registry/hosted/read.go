@@ -36,15 +36,21 @@ func (r *Registry) Manifest(ctx context.Context, repo registry.Repo, d registry.
 	if err != nil {
 		return registry.Manifest{}, err
 	}
-	b, err := r.store.Read(ctx, d, registry.MaxManifest)
-	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
-		return registry.Manifest{}, r.damaged(repo, d, err)
-	}
+	b, err := r.manifestBytes(ctx, repo, d)
 	if err != nil {
-		return registry.Manifest{}, trouble(err)
+		return registry.Manifest{}, err
 	}
 	r.pulls.manifest(d, time.Now())
 	return registry.Manifest{Descriptor: registry.Descriptor{MediaType: held.MediaType, Digest: d, Size: int64(len(b))}, Bytes: b}, nil
+}
+
+// manifestBytes reads a manifest that the repository is known to have.
+func (r *Registry) manifestBytes(ctx context.Context, repo registry.Repo, d registry.Digest) ([]byte, error) {
+	b, err := r.store.Read(ctx, d, registry.MaxManifest)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
+		return nil, r.damaged(repo, d, err)
+	}
+	return b, trouble(err)
 }
 
 // Blob opens a blob that the repository has.

@@ -35,11 +35,17 @@ func (r *Registry) Retain(ctx context.Context, project string, dry bool) ([]Reti
 	if p.Retention == (catalog.Retention{}) {
 		return nil, nil
 	}
+	return r.retain(ctx, p, dry)
+}
+
+// retain is Retain by rules that need not be those of the project.
+func (r *Registry) retain(ctx context.Context, p *project, dry bool) ([]Retired, error) {
+	project := p.Name
 	if err := r.writePulls(ctx); err != nil {
 		return nil, fmt.Errorf("retain the tags of project %s: note what was pulled: %w", project, err)
 	}
 	var all []Retired
-	err = r.catalog.ProjectRepositories(ctx, project, func(repo registry.Repo) error {
+	err := r.catalog.ProjectRepositories(ctx, project, func(repo registry.Repo) error {
 		t := &retention{registry: r, project: p, repo: repo, now: time.Now()}
 		if err := t.read(ctx); err != nil {
 			return err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -29,9 +27,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		r.fault("finish what was deleted", err)
 	}
 	var cleaner sync.WaitGroup
-	if r.every > 0 {
-		cleaner.Go(func() { r.clean(ctx) })
-	}
+	cleaner.Go(func() { r.clean(ctx) })
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
 	for ctx.Err() == nil {
@@ -52,28 +48,6 @@ func (r *Registry) Run(ctx context.Context) error {
 		r.fault("note what was pulled", err)
 	}
 	return nil
-}
-
-// clean collects and retains again and again.
-func (r *Registry) clean(ctx context.Context) {
-	next := time.NewTimer(min(r.every, firstCollection))
-	defer next.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-next.C:
-		}
-		for _, name := range slices.Sorted(maps.Keys(*r.projects.Load())) {
-			if _, err := r.Retain(ctx, name, false); err != nil && ctx.Err() == nil {
-				r.fault("retain tags", err, "project", name)
-			}
-		}
-		if _, err := r.Collect(ctx, false); err != nil && ctx.Err() == nil {
-			r.fault("collect", err)
-		}
-		next.Reset(r.every)
-	}
 }
 
 // writePulls writes down what was pulled since the last time. What cannot be written waits for the

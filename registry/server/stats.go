@@ -7,7 +7,7 @@ type Stats struct {
 	// Requests counts what has ended. Every series that there can be is in it from the start.
 	Requests map[Series]int64
 
-	Bytes       int64 // of bodies that were sent
+	Bytes       int64 // of bodies that were sent, but for what is no path of the registry API
 	Received    int64 // bytes of blobs and manifests that were pushed, whatever became of them
 	Uploads     int64 // blobs that were pushed to their end
 	Mounts      int64 // blobs that were taken from another repository instead
@@ -60,7 +60,9 @@ func (s *Server) count(res *response, how string) {
 		class = 5
 	}
 	s.counters.requests[res.target.kind][class].Add(1)
-	s.counters.bytes.Add(res.bytes)
+	if res.target.kind != other {
+		s.counters.bytes.Add(res.bytes) // pages and the REST API are nothing that a cache could have saved
+	}
 	if res.push != nil {
 		s.counters.received.Add(res.push.received)
 	}

@@ -71,9 +71,9 @@ func basic(who secret) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(who.username+":"+who.password))
 }
 
-// scopeOf is what to ask a token for.
+// scopeOf is what to ask a token for; "" for one that is good for the root of the API alone.
 func (m method) scopeOf(repo string) string {
-	if m.scope != "" {
+	if m.scope != "" || repo == "" {
 		return m.scope
 	}
 	return "repository:" + repo + ":pull"

@@ -55,6 +55,9 @@ func (e *endpoint) fetchToken(ctx context.Context, by time.Time, from tokenServi
 	if from.service == "" {
 		values.Del("service")
 	}
+	if scope == "" {
+		values.Del("scope")
+	}
 	switch {
 	case who.identity():
 		q.method = http.MethodPost

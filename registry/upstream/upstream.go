@@ -50,8 +50,9 @@ type Config struct {
 	// for none. Zero: as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
 	Proxy string
 
-	// CAFile holds PEM certificates of authorities to trust beside the system's.
-	CAFile string
+	// CAFile is a file of PEM certificates of authorities to trust beside the system's, and CA are
+	// such certificates themselves. With CA the file is not read.
+	CAFile, CA string
 
 	// CertificateFile and KeyFile are a client certificate for the endpoints and token
 	// services that may see the credentials. The files are read again for each connection, so
@@ -175,7 +176,7 @@ func (r *Registry) addEndpoints(all []string) error {
 }
 
 func (r *Registry) addTransports(c Config) error {
-	config, err := tlsConfig(c.CAFile, c.Insecure)
+	config, err := tlsConfig(c.CAFile, c.CA, c.Insecure)
 	if err != nil {
 		return err
 	}
