@@ -71,7 +71,7 @@ func (c *RobotAdd) Run(std streams) error {
 	}
 	r := catalog.Robot{Project: c.Project, Name: c.Name, Description: c.Description, Permissions: permissions, ExpiresAt: expires}
 	return c.with(func(ctx context.Context, a *access.Access) error {
-		secret, err := a.AddRobot(ctx, actor, r)
+		_, secret, err := a.AddRobot(ctx, actor, r)
 		if err != nil {
 			return err
 		}

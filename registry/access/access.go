@@ -48,6 +48,10 @@ type Config struct {
 	// component is the project.
 	Route func(host, ns, name string) (registry.Repo, error)
 
+	// AnyoneCreates lets every user create projects, who then administer them. Otherwise
+	// administrators do, and robots of the system that may.
+	AnyoneCreates bool
+
 	OIDC *OIDC        // nil: users log in with passwords only
 	Log  *slog.Logger // nil: no log
 
@@ -75,13 +79,16 @@ type Access struct {
 	limits   *limits   // of failed logins
 	verified *verified // tokens that were looked at
 	audit    *audit
-	portal   *portal // nil without OIDC
+	sessions sessions // of browsers
+	portal   *portal  // nil without OIDC
 
 	// One at a time reads accounts or takes projects, so that what is decided by never goes
 	// back to something older.
 	mu       sync.Mutex
 	accounts catalog.Accounts
 	projects []Project
+
+	anyoneCreates bool
 }
 
 // Open reads accounts and keys. On the first start, when there is no user, it makes the user
@@ -111,6 +118,7 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 	a := &Access{
 		config: c, catalog: c.Catalog, log: c.Log, vault: &vault{dir: dir},
 		proofs: newProofs(), limits: newLimits(), verified: newVerified(), audit: newAudit(c.Log),
+		anyoneCreates: c.AnyoneCreates,
 	}
 	if err := tellLoose(dir, c.Log); err != nil {
 		return nil, err
@@ -137,7 +145,24 @@ func (a *Access) SetProjects(projects []Project) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.projects = append([]Project(nil), projects...)
-	a.now.Store(newSnapshot(a.accounts, a.projects, a.config.OIDC))
+	a.renew()
+}
+
+// SetAnyoneCreates says whether every user may create projects from now on, as Config has it at
+// first.
+func (a *Access) SetAnyoneCreates(anyone bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.anyoneCreates = anyone
+	a.renew()
+}
+
+// renew makes what is decided by of what is known. a.mu is held.
+func (a *Access) renew() {
+	s := newSnapshot(a.accounts, a.projects, a.config.OIDC)
+	s.anyoneCreates = a.anyoneCreates
+	a.now.Store(s)
+	a.sessions.sweep(s.users) // the lock of sessions is taken inside of a.mu, and never around it
 }
 
 // reload reads all accounts.
@@ -151,7 +176,7 @@ func (a *Access) reload(ctx context.Context) error {
 		return fmt.Errorf("read accounts: %w", err)
 	}
 	a.accounts = accounts
-	a.now.Store(newSnapshot(a.accounts, a.projects, a.config.OIDC))
+	a.renew()
 	return nil
 }
 

@@ -22,7 +22,7 @@ func TestAdministrationRefuses(t *testing.T) {
 	everywhere, err := Permit("*", "pull")
 	h.must(err)
 	robot := func(r catalog.Robot) func() error {
-		return func() error { _, err := h.AddRobot(ctx, "test", r); return err }
+		return func() error { _, _, err := h.AddRobot(ctx, "test", r); return err }
 	}
 	user := func(name, pass string) func() error {
 		return func() error { return h.AddUser(ctx, "test", NewUser{Name: name, Password: pass}) }

@@ -122,10 +122,29 @@ func (s *snapshot) system(p *principal, st standing, refusal error, what right) 
 		return refusal
 	case !st.known:
 		return needed
-	case !st.admin() || p.grants != nil: // tokens are for the distribution API
+	case p.grants != nil: // tokens are for the distribution API
 		return denied
+	case st.admin(), st.robot != nil && permitsSystem(st.robot.Robot, what):
+		return nil
+	case what == right{Settings, registry.Create} && st.user != nil && s.anyoneCreates:
+		return nil
+	case what == right{Users, Search} && st.user != nil && st.user.leads():
+		return nil
 	}
-	return nil
+	return denied
+}
+
+// AnyoneMayCreate reports whether every user may create projects.
+func (a *Access) AnyoneMayCreate() bool { return a.now.Load().anyoneCreates }
+
+// leads reports whether a user administers a project, and so says who its members are.
+func (u *user) leads() bool {
+	for _, r := range u.roles {
+		if r == rankOf(ProjectAdmin) {
+			return true
+		}
+	}
+	return false
 }
 
 // String is how a right is called in messages.

@@ -22,6 +22,10 @@ func (a *Access) Challenge(r *http.Request, scopes ...string) string {
 	return challenge
 }
 
+// Base is the URL at which whoever sent a request reaches this server, "https://host", or "" when
+// that cannot be told.
+func (a *Access) Base(r *http.Request) string { return a.base(r) }
+
 // base is how the client reaches the server, without a slash at its end: as configured, or as the
 // request says itself. X-Forwarded-* is what anybody can write and is not looked at (FAULTS C18);
 // a Host header that is none gives "" (C20).

@@ -32,6 +32,21 @@ type deed struct {
 	detail string // never a secret
 }
 
+// Audited runs fn in a transaction of the catalog together with the record of it in the audit log,
+// so that what another room changes is recorded if it is changed, and changed if it is recorded.
+// by is whoever does it, and kind and name are what it is done to; detail says more, and is never a
+// secret. Nothing of it stays when fn returns an error.
+//
+// catalog.ErrNotFound and catalog.ErrExists of fn become registry.NameUnknown and registry.Conflict
+// with a message of kind and name; other errors come back with what was being done in front of them.
+// Accounts are in force as they are now when it returns. What fn does must be short: nobody else
+// writes meanwhile.
+//
+// It takes so many things one by one because that is how all of its callers have them, each once.
+func (a *Access) Audited(ctx context.Context, by string, action registry.Action, kind registry.Kind, name, detail string, fn func(*catalog.Tx) error) error {
+	return a.change(ctx, deed{by, action, kind, name, detail}, fn)
+}
+
 // change changes accounts and records it, both or neither, and decides by it at once.
 func (a *Access) change(ctx context.Context, d deed, fn func(*catalog.Tx) error) error {
 	err := a.catalog.Durable(ctx, func(tx *catalog.Tx) error {

@@ -51,21 +51,29 @@ func (a *Access) basic(name, password, remote string) *principal {
 	if strings.HasPrefix(name, "robot$") {
 		return a.robot(name, password, remote)
 	}
-	s, host := a.now.Load(), hostOf(remote)
-	u, stored := s.named[name], ""
+	u, stored := a.now.Load().named[name], ""
 	if u != nil && !u.Disabled {
 		if u.secret != nil && !u.stale(time.Now()) && subtle.ConstantTimeCompare(sumOf(password), u.secret) == 1 {
 			return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
 		}
 		stored = u.password
 	}
-	// Whoever is unknown, disabled or without a password has none that matches, and that takes as
-	// long to find out.
+	if err := a.prove(name, stored, password, remote); err != nil {
+		return &principal{refusal: err}
+	}
+	return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
+}
+
+// prove returns nil if a password is that of a stored hash. Otherwise the error is Unauthorized, or
+// TooManyRequests when it was not looked at. Without a hash nothing matches, and that takes as long
+// to find out: whoever is unknown, disabled or without a password has none.
+func (a *Access) prove(name, stored, password, remote string) error {
 	key := a.proofs.key(name, stored, password)
 	ok, known := a.proofs.look(key)
 	if !known {
+		host := hostOf(remote)
 		if err := a.limits.take(name, host, time.Now()); err != nil {
-			return &principal{refusal: err}
+			return err
 		}
 		var (
 			first bool
@@ -76,27 +84,39 @@ func (a *Access) basic(name, password, remote string) *principal {
 			a.limits.give(name, host, time.Now())
 		}
 		if err != nil {
-			return &principal{refusal: err}
+			return err
 		}
 		if !ok && first {
 			a.failed(name, remote)
 		}
 	}
 	if !ok || stored == "" {
-		return wrong
+		return wrong.refusal
 	}
-	return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
+	return nil
 }
 
-// robot says which robot logs in. Its secret cannot be guessed and costs nothing to compare, so
-// that no number of failures keeps the right one out.
+// robot says which robot logs in. A secret that we made cannot be guessed and costs nothing to
+// compare, so that no number of failures keeps the right one out.
 func (a *Access) robot(name, secret, remote string) *principal {
-	r := a.now.Load().called[name]
-	var stored [32]byte
+	s := a.now.Load()
+	r, stored := s.called[name], ""
+	var sum [32]byte
 	if r != nil {
-		copy(stored[:], r.secret)
+		copy(sum[:], r.secret)
 	}
-	if subtle.ConstantTimeCompare(sumOf(secret), stored[:]) == 1 && r != nil && r.usable(time.Now()) {
+	if subtle.ConstantTimeCompare(sumOf(secret), sum[:]) == 1 && r != nil && r.usable(time.Now()) {
+		return a.welcome(&principal{name: name, kind: aRobot, id: r.ID}, remote)
+	}
+	if s.chosen {
+		// With one secret that somebody chose, all that are wrong take as long: it is not to be
+		// told by the time which robots there are (FAULTS C5).
+		if r != nil && r.usable(time.Now()) {
+			stored = r.password
+		}
+		if err := a.prove(name, stored, secret, remote); err != nil {
+			return &principal{refusal: err}
+		}
 		return a.welcome(&principal{name: name, kind: aRobot, id: r.ID}, remote)
 	}
 	// The limit comes first: what is remembered pushes out of memory which passwords were right.

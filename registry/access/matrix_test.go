@@ -20,11 +20,17 @@ read   artifact    lgdmp us.
 list   artifact    lgdmp us.
 list   tag         lgdmp us.
 read   project     lgdmp us.
+read   quota       lgdmp ...
 read   member      .gdmp ...
 list   member      .gdmp ...
 read   robot       .gdmp ...
 list   robot       .gdmp ...
 list   log         .gdmp ...
+read   tag-retention  .gdmp ...
+list   tag-retention  .gdmp ...
+read   immutable-tag  .gdmp ...
+list   immutable-tag  .gdmp ...
+read   cache       .gdmp ...
 push   repository  ..dmp .s.
 create repository  ..dmp ...
 update repository  ..dmp ...
@@ -33,6 +39,16 @@ create tag         ..dmp .s.
 delete repository  ...mp ...
 delete artifact    ...mp ..x
 delete tag         ...mp ..x
+create tag-retention  ...mp ...
+update tag-retention  ...mp ...
+delete tag-retention  ...mp ...
+operate tag-retention ...mp ...
+create immutable-tag  ...mp ...
+update immutable-tag  ...mp ...
+delete immutable-tag  ...mp ...
+create cache       ...mp ...
+update cache       ...mp ...
+delete cache       ...mp ..x
 update project     ....p ...
 delete project     ....p ...
 create member      ....p ...
@@ -47,6 +63,13 @@ update tag         ..... ...
 push   tag         ..... ...
 pull   blob        ..... ...
 grant  secret      ..... ...
+update quota       ..... ...
+list   quota       ..... ...
+operate immutable-tag ..... ...
+read   registry    ..... ...
+list   audit-log   ..... ...
+read   garbage-collection ..... ...
+search user        ..... ...
 `
 
 // matrix is everybody who asks, by what mayOwn calls them.
@@ -76,7 +99,7 @@ func (h *house) robot(project, name string, words ...string) string {
 	}
 	permission, err := Permit(scope, words...)
 	h.must(err)
-	secret, err := h.AddRobot(h.t.Context(), "test", catalog.Robot{Project: project, Name: name, Permissions: []catalog.Permission{permission}})
+	_, secret, err := h.AddRobot(h.t.Context(), "test", catalog.Robot{Project: project, Name: name, Permissions: []catalog.Permission{permission}})
 	h.must(err)
 	return secret
 }
@@ -130,24 +153,59 @@ func TestC3_Matrix(t *testing.T) {
 	}
 }
 
-// What belongs to no project is the administrator's.
+// No right has come to the table that the matrix does not ask for.
+func TestC3_MatrixIsWhole(t *testing.T) {
+	asked := map[right]bool{}
+	for line := range strings.Lines(strings.TrimSpace(mayOwn)) {
+		fields := strings.Fields(line)
+		asked[right{registry.Kind(fields[1]), registry.Action(fields[0])}] = true
+	}
+	for r := range rights {
+		if !asked[r] {
+			t.Errorf("who may %s %s is not in the matrix", r.action, r.kind)
+		}
+	}
+}
+
+// ofTheSystem are the kinds and actions that the matrix of the system asks for, and some that
+// nobody knows.
+var (
+	ofTheSystem = []registry.Kind{
+		Users, Secrets, Settings, Robots, Log, Members, Quotas, Retention, Immutable, Cache, Registries, Adapters, Collection, Scrub, Warming,
+		Configuration, Statistics, Volumes, registry.Repository, "audit-log", "anything",
+	}
+	toTheSystem = []registry.Action{
+		registry.Read, registry.List, registry.Create, registry.Update, registry.Delete, registry.Pull, registry.Push, Operate, Stop, Search,
+	}
+)
+
+// What belongs to no project is the administrator's. Who administers a project finds users to make
+// them members, and everybody creates projects where the configuration says so.
 func TestC3_MatrixOfTheSystem(t *testing.T) {
 	h := open(t)
-	for name, p := range matrix(h) {
-		for _, kind := range []registry.Kind{Users, Secrets, Settings, Robots, Log, registry.Repository, "anything"} {
-			for _, action := range []registry.Action{registry.Read, registry.List, registry.Create, registry.Update, registry.Delete, registry.Pull} {
-				want := registry.Denied
-				switch name {
-				case "admin":
-					want = ""
-				case "anonymous", "wrong":
-					want = registry.Unauthorized
-				}
-				if got := code(h.Authorize(p, action, registry.Resource{Kind: kind})); got != want {
-					t.Errorf("%s: %s %s: %q, want %q", name, action, kind, got, want)
+	all := matrix(h)
+	for _, anyone := range []bool{false, true, false} {
+		h.SetAnyoneCreates(anyone)
+		for name, p := range all {
+			for _, kind := range ofTheSystem {
+				for _, action := range toTheSystem {
+					want := registry.Denied
+					switch {
+					case name == "admin", name == "p" && kind == Users && action == Search:
+						want = ""
+					case name == "anonymous", name == "wrong":
+						want = registry.Unauthorized
+					case anyone && kind == Settings && action == registry.Create && !strings.Contains("usx", name):
+						want = ""
+					}
+					if got := code(h.Authorize(p, action, registry.Resource{Kind: kind})); got != want {
+						t.Errorf("%s: %s %s: %q, want %q", name, action, kind, got, want)
+					}
 				}
 			}
 		}
+	}
+	for name, p := range all {
 		if err := h.Authorize(p, registry.List, registry.Resource{Kind: registry.Catalog}); err != nil {
 			t.Errorf("%s: catalog: %v", name, err)
 		}

@@ -32,6 +32,21 @@ func (a *Access) Members(ctx context.Context, project string) ([]catalog.Member,
 // SetMember gives a user or a group a role in a project, instead of the one it may have there.
 // A group need not be known: it is what the OIDC provider says of users who log in.
 func (a *Access) SetMember(ctx context.Context, by string, m catalog.Member) error {
+	if err := a.checkMember(m); err != nil {
+		return err
+	}
+	return a.change(ctx, deed{by, registry.Update, Members, m.Project, described(m)}, func(tx *catalog.Tx) error {
+		if !m.Group {
+			if _, err := tx.User(m.Name); err != nil {
+				return noUser(m.Name, err)
+			}
+		}
+		return tx.PutMember(m)
+	})
+}
+
+// checkMember says whether somebody may be a member like that.
+func (a *Access) checkMember(m catalog.Member) error {
 	if err := a.checkProject(m.Project); err != nil {
 		return err
 	}
@@ -45,14 +60,7 @@ func (a *Access) SetMember(ctx context.Context, by string, m catalog.Member) err
 	if m.Group && (m.Name == "" || len(m.Name) > maxUser || m.Name != plain(m.Name)) {
 		return invalid("%q cannot be a group: it is 1 to %d bytes without control characters", registry.Clip(m.Name), maxUser)
 	}
-	return a.change(ctx, deed{by, registry.Update, Members, m.Project, described(m)}, func(tx *catalog.Tx) error {
-		if !m.Group {
-			if _, err := tx.User(m.Name); err != nil {
-				return noUser(m.Name, err)
-			}
-		}
-		return tx.PutMember(m)
-	})
+	return nil
 }
 
 // RemoveMember takes the role away that a user or a group has in a project, at once.

@@ -74,19 +74,23 @@ func (s sealer) open(sealed string, now time.Time) (flow, error) {
 	return f, nil
 }
 
-// local returns next if it is a path of this server, with or without a query, and home for anything
-// that a browser could take for another place, or that would send it round in circles.
-func local(next string) string {
+// local returns next if LocalPath takes it, and home otherwise.
+func local(next string) string { return LocalPath(next, home) }
+
+// LocalPath returns next if it is a path of this server, with or without a query, and otherwise
+// something else, for anything that a browser could take for another place or that would send it
+// round in circles. Whoever sends a browser on after a login asks it.
+func LocalPath(next, otherwise string) string {
 	if len(next) > 2048 || !strings.HasPrefix(next, "/") || strings.Contains(next, `\`) {
-		return home
+		return otherwise
 	}
 	// Browsers drop tabs and line ends from an address before they read it: "/\t/host" is "//host".
 	if strings.ContainsFunc(next, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return home
+		return otherwise
 	}
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil {
-		return home
+		return otherwise
 	}
 	// A path of "/.//host" is one of this server; what comes of it on the way need not be.
 	clean := path.Clean(u.Path)
@@ -94,7 +98,7 @@ func local(next string) string {
 		clean += "/"
 	}
 	if clean != u.Path || strings.HasPrefix(clean, loginPath) || strings.HasPrefix(clean, callbackPath) {
-		return home
+		return otherwise
 	}
 	return (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}).String()
 }

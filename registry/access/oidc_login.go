@@ -19,8 +19,7 @@ const (
 	loginPath    = "/c/oidc/login"
 	callbackPath = "/c/oidc/callback" // Harbor's, so that the provider's settings stay
 
-	flowCookie    = "roadstead-login"
-	sessionCookie = "roadstead-session"
+	flowCookie = "roadstead-login"
 )
 
 // errHost is a Host header that is none.
@@ -48,7 +47,7 @@ func (p *portal) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("begin a login: %w", err)
 	}
-	p.cookies(r).write(w, flowCookie, sealed, flowAge)
+	p.access.cookies(r).write(w, flowCookie, sealed, flowAge)
 	w.Header().Set("Location", p.oauth(d, f).AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)))
 	w.WriteHeader(http.StatusFound)
 	return nil
@@ -64,7 +63,7 @@ func (p *portal) oauth(d *discovered, f flow) *oauth2.Config {
 
 // callback takes the provider's answer, which comes by way of the browser.
 func (p *portal) callback(w http.ResponseWriter, r *http.Request) error {
-	c := p.cookies(r)
+	c := p.access.cookies(r)
 	f, err := p.sealer.open(c.read(r, flowCookie), time.Now())
 	if err != nil {
 		return err
@@ -92,10 +91,7 @@ func (p *portal) callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if old := c.read(r, sessionCookie); old != "" {
-		p.sessions.end(old)
-	}
-	c.write(w, sessionCookie, p.sessions.begin(user.ID, time.Now()), sessionAge)
+	p.access.KeepSession(w, r, p.access.sessions.begin(user.ID, user.password, time.Now()))
 	w.Header().Set("Location", f.Next)
 	w.WriteHeader(http.StatusFound)
 	return nil

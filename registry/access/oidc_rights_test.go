@@ -270,7 +270,7 @@ func TestNobodyIsTakenOverByAName(t *testing.T) {
 	p := moor(t)
 	p.member("Ada", ProjectAdmin) // whatever its case
 	p.must(p.SetMember(t.Context(), "test", catalog.Member{Project: "staging", Name: "Ada", Role: string(ProjectAdmin)}))
-	_, err := p.AddRobot(t.Context(), "test", catalog.Robot{Name: "bot", Permissions: []catalog.Permission{
+	_, _, err := p.AddRobot(t.Context(), "test", catalog.Robot{Name: "bot", Permissions: []catalog.Permission{
 		{Project: "*", Access: []catalog.Access{{Kind: registry.Repository, Action: registry.Pull}}},
 	}})
 	p.must(err)

@@ -24,11 +24,11 @@ var templates = template.Must(template.ParseFS(pages, "pages/*.html"))
 // portal is what people see of their accounts: logging in by the provider, and a page that says
 // who they are and gives them a secret for docker login.
 //
-// Its cookies are read here and nowhere else: nothing below /v2/ knows them.
+// The session that it begins is the one of signin.go, which nothing below /v2/ knows; the cookie of
+// a login under way is read here and nowhere else.
 type portal struct {
 	access   *Access
 	provider *provider
-	sessions sessions
 	sealer   sealer
 	log      *slog.Logger
 }

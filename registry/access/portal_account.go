@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 )
 
 // held is a role that a user has in a project, and why.
@@ -16,15 +15,11 @@ type held struct {
 	Group   string // whose members have it; "" for one that is the user's own
 }
 
-// visitor returns who is logged in by this browser. Whoever is disabled or has gone is nobody, at
-// once (FAULTS C14).
+// visitor returns which user of a provider is logged in by this browser. Whoever has a password here
+// needs none of these pages.
 func (p *portal) visitor(r *http.Request) (*user, bool) {
-	id, ok := p.sessions.find(p.cookies(r).read(r, sessionCookie), time.Now())
-	if !ok {
-		return nil, false
-	}
-	u := p.access.now.Load().users[id]
-	return u, u != nil && !u.Disabled
+	u, _, ok := p.access.visitor(r)
+	return u, ok && u.Issuer != ""
 }
 
 // show is the page of an account.
@@ -104,15 +99,9 @@ func (p *portal) remove(w http.ResponseWriter, r *http.Request) error {
 
 // logout ends the session here. The provider's own goes on: it is for more than this registry.
 func (p *portal) logout(w http.ResponseWriter, r *http.Request) error {
-	c := p.cookies(r)
-	p.sessions.end(c.read(r, sessionCookie))
-	c.write(w, sessionCookie, "", 0)
+	p.access.SignOut(w, r)
 	http.Redirect(w, r, home, http.StatusSeeOther)
 	return nil
-}
-
-func (p *portal) cookies(r *http.Request) cookies {
-	return cookies{secure: strings.HasPrefix(p.access.base(r), "https://")}
 }
 
 // host is what docker login is told.

@@ -14,8 +14,34 @@ const (
 	Robots   registry.Kind = "robot"
 	Log      registry.Kind = "log" // the part of the audit log that is about a project
 
-	Users   registry.Kind = "user"
-	Secrets registry.Kind = "secret"
+	Quotas    registry.Kind = "quota"         // read; of the system also list, update
+	Retention registry.Kind = "tag-retention" // operate: to run it
+	Immutable registry.Kind = "immutable-tag"
+
+	// Cache is what a proxy project holds for itself, beside what its upstream has: read says how
+	// fresh it is, create warms it, update refreshes or pins, delete evicts. These are no pushes
+	// and no deletions of the distribution API, which no proxy takes.
+	Cache registry.Kind = "cache"
+
+	// What belongs to the system alone. Settings, Robots, Quotas and Log are of it too, with no
+	// project: Settings to create a project and to list all of them, and Log is the whole log.
+	Users         registry.Kind = "user"
+	Secrets       registry.Kind = "secret"
+	Registries    registry.Kind = "registry" // endpoints of upstreams
+	Adapters      registry.Kind = "replication-adapter"
+	Collection    registry.Kind = "garbage-collection"
+	Scrub         registry.Kind = "scrub"
+	Warming       registry.Kind = "warm"
+	Configuration registry.Kind = "configuration"
+	Statistics    registry.Kind = "statistics" // of the whole server: also of what not everybody sees
+	Volumes       registry.Kind = "system-volumes"
+)
+
+// Actions beside those of the distribution API and those of change.go.
+const (
+	Operate registry.Action = "operate" // run a retention
+	Stop    registry.Action = "stop"    // a job of the system
+	Search  registry.Action = "search"  // users by a part of their names, to make them members
 )
 
 // Role is what a user is in a project, in the words that Harbor has for it.
@@ -55,12 +81,19 @@ var rights = map[right]Role{
 	{registry.Tags, registry.List}:       LimitedGuest,
 	{registry.Tags, registry.Read}:       LimitedGuest,
 	{Settings, registry.Read}:            LimitedGuest,
+	{Quotas, registry.Read}:              LimitedGuest,
 
 	{Members, registry.Read}: Guest,
 	{Members, registry.List}: Guest,
 	{Robots, registry.Read}:  Guest,
 	{Robots, registry.List}:  Guest,
 	{Log, registry.List}:     Guest,
+
+	{Retention, registry.Read}: Guest,
+	{Retention, registry.List}: Guest,
+	{Immutable, registry.Read}: Guest,
+	{Immutable, registry.List}: Guest,
+	{Cache, registry.Read}:     Guest,
 
 	{registry.Repository, registry.Push}:   Developer,
 	{registry.Repository, registry.Create}: Developer,
@@ -71,6 +104,17 @@ var rights = map[right]Role{
 	{registry.Repository, registry.Delete}: Maintainer,
 	{registry.Artifact, registry.Delete}:   Maintainer,
 	{registry.Tags, registry.Delete}:       Maintainer,
+
+	{Retention, registry.Create}: Maintainer,
+	{Retention, registry.Update}: Maintainer,
+	{Retention, registry.Delete}: Maintainer,
+	{Retention, Operate}:         Maintainer,
+	{Immutable, registry.Create}: Maintainer,
+	{Immutable, registry.Update}: Maintainer,
+	{Immutable, registry.Delete}: Maintainer,
+	{Cache, registry.Create}:     Maintainer,
+	{Cache, registry.Update}:     Maintainer,
+	{Cache, registry.Delete}:     Maintainer,
 
 	{Settings, registry.Update}: ProjectAdmin,
 	{Settings, registry.Delete}: ProjectAdmin,
@@ -126,18 +170,32 @@ func (r right) verb() string {
 	return "push"
 }
 
-// permits reports whether the permissions of a robot name a right in a project.
+// permits reports whether the permissions of a robot name a right in a project. The project may
+// be "*", for whether they do in all of them.
 func permits(permissions []catalog.Permission, project string, what right) bool {
 	for _, p := range permissions {
 		if p.Project != "*" && p.Project != project {
 			continue
 		}
 		for _, a := range p.Access {
-			has := right{a.Kind, a.Action}
-			if has == what || has == (right{registry.Repository, registry.Pull}) && what.looks() {
+			if meaning(a).brings(what) {
 				return true
 			}
 		}
+	}
+	return false
+}
+
+// brings reports whether a robot that has a right has another one by that.
+func (r right) brings(what right) bool {
+	switch r {
+	case what:
+		return true
+	case right{registry.Repository, registry.Pull}:
+		return what.looks()
+	case right{registry.Artifact, registry.Delete}:
+		// What Harbor deletes from a proxy project is evicted here.
+		return what == right{Cache, registry.Delete}
 	}
 	return false
 }

@@ -58,23 +58,37 @@ func SplitRobot(full string) (project, name string, err error) {
 // Robots lists all robots, those of the system first.
 func (a *Access) Robots(ctx context.Context) ([]catalog.Robot, error) { return a.catalog.Robots(ctx) }
 
-// AddRobot adds a robot and returns its secret, which nobody can be told again.
-func (a *Access) AddRobot(ctx context.Context, by string, r catalog.Robot) (secret string, err error) {
+// AddRobot adds a robot, disabled if r is, and returns it as it is now, with its ID, and its secret,
+// which nobody can be told again.
+func (a *Access) AddRobot(ctx context.Context, by string, r catalog.Robot) (made catalog.Robot, secret string, err error) {
 	if err := a.checkRobot(r); err != nil {
-		return "", err
+		return catalog.Robot{}, "", err
+	}
+	if err := checkEnd(r.ExpiresAt); err != nil {
+		return catalog.Robot{}, "", err
 	}
 	secret = newSecret()
 	err = a.change(ctx, deed{by, registry.Create, Robots, r.FullName(), summary(r)}, func(tx *catalog.Tx) error {
-		_, err := tx.AddRobot(r, sumOf(secret))
+		id, err := tx.AddRobot(r, sumOf(secret))
+		if err == nil {
+			made, err = tx.RobotByID(id)
+		}
 		return err
 	})
 	if err != nil {
-		return "", err
+		return catalog.Robot{}, "", err
 	}
-	return secret, nil
+	return made, secret, nil
 }
 
-// checkRobot says whether a robot may be added, by Harbor's grammar of names.
+func checkEnd(expires time.Time) error {
+	if !expires.IsZero() && expires.Before(time.Now()) {
+		return invalid("the robot would have expired already: give a number of days, or none for no end")
+	}
+	return nil
+}
+
+// checkRobot says whether a robot may be like that, by Harbor's grammar of names.
 func (a *Access) checkRobot(r catalog.Robot) error {
 	if registry.CheckProject(r.Name) != nil {
 		return invalid("%q cannot be the name of a robot: it is lower-case letters and digits joined by single '.', '_' or '-'", registry.Clip(r.Name))
@@ -87,9 +101,6 @@ func (a *Access) checkRobot(r catalog.Robot) error {
 	if len(r.Description) > 1<<10 || strings.ContainsFunc(r.Description, func(c rune) bool { return c < ' ' }) {
 		return invalid("the description is longer than 1024 bytes or has control characters")
 	}
-	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(time.Now()) {
-		return invalid("the robot would have expired already: give a number of days, or none for no end")
-	}
 	if len(r.Permissions) == 0 {
 		return invalid("a robot that may do nothing is of no use: give it a permission")
 	}
@@ -97,14 +108,14 @@ func (a *Access) checkRobot(r catalog.Robot) error {
 		switch {
 		case r.Project != "" && p.Project != r.Project:
 			return invalid("a robot of project %s may do nothing in %s: make a robot of the system for that", r.Project, registry.Clip(p.Project))
-		case p.Project != "*" && registry.CheckProject(p.Project) != nil:
+		case p.Project != "*" && p.Project != SystemScope && registry.CheckProject(p.Project) != nil:
 			return invalid("%q is no project", registry.Clip(p.Project))
 		case len(p.Access) == 0:
 			return invalid("a permission that allows nothing is of no use")
 		}
 		for _, access := range p.Access {
-			if _, ok := rights[right{access.Kind, access.Action}]; !ok {
-				return invalid("%s is nothing that a robot may do", right{access.Kind, access.Action})
+			if system := p.Project == SystemScope; !permitted(access, system) {
+				return notPermitted(access, system)
 			}
 		}
 	}
@@ -129,8 +140,8 @@ func (a *Access) RenewRobot(ctx context.Context, by, full string, expires time.T
 	if err != nil {
 		return "", err
 	}
-	if !expires.IsZero() && expires.Before(time.Now()) {
-		return "", invalid("the robot would have expired already: give a number of days, or none for no end")
+	if err := checkEnd(expires); err != nil {
+		return "", err
 	}
 	secret = newSecret()
 	err = a.change(ctx, deed{by, registry.Update, Robots, full, "secret"}, func(tx *catalog.Tx) error {

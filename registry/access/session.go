@@ -31,10 +31,17 @@ type sessions struct {
 type session struct {
 	user  int64 // the ID of the catalog, which is never that of another
 	until time.Time
+
+	// password is the hash that the user had at the beginning; "" for one of an OIDC provider. With
+	// another one the session is over: whoever changes a password wants others out.
+	password string
 }
 
+// of reports whether a session goes on while its user is like that.
+func (one session) of(u *user) bool { return u != nil && !u.Disabled && u.password == one.password }
+
 // begin returns the id of a new session, 256 random bits.
-func (s *sessions) begin(user int64, now time.Time) string {
+func (s *sessions) begin(user int64, password string, now time.Time) string {
 	b := make([]byte, 32)
 	rand.Read(b)
 	id := base64.RawURLEncoding.EncodeToString(b)
@@ -47,7 +54,7 @@ func (s *sessions) begin(user int64, now time.Time) string {
 	maps.DeleteFunc(s.all, func(_ [sha256.Size]byte, old session) bool { return !now.Before(old.until) })
 	s.thin(maxUserSessions-1, func(old session) bool { return old.user == user })
 	s.thin(maxSessions-1, func(session) bool { return true })
-	s.all[sha256.Sum256([]byte(id))] = session{user, now.Add(sessionAge)}
+	s.all[sha256.Sum256([]byte(id))] = session{user, now.Add(sessionAge), password}
 	return id
 }
 
@@ -68,12 +75,20 @@ func (s *sessions) thin(n int, of func(session) bool) {
 	}
 }
 
-// find returns the user of a session that has not ended.
-func (s *sessions) find(id string, now time.Time) (user int64, ok bool) {
+// sweep ends the sessions of users who are disabled or have gone, or who have another password: one
+// that is enabled again is not logged in by that.
+func (s *sessions) sweep(users map[int64]*user) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	one, ok := s.all[sha256.Sum256([]byte(id))]
-	return one.user, ok && now.Before(one.until)
+	maps.DeleteFunc(s.all, func(_ [sha256.Size]byte, one session) bool { return !one.of(users[one.user]) })
+}
+
+// find returns a session that has not ended.
+func (s *sessions) find(id string, now time.Time) (one session, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one, ok = s.all[sha256.Sum256([]byte(id))]
+	return one, ok && now.Before(one.until)
 }
 
 func (s *sessions) end(id string) {

@@ -10,9 +10,9 @@ import (
 func TestASessionEnds(t *testing.T) {
 	var s sessions
 	now := time.Now()
-	id := s.begin(7, now)
-	if user, ok := s.find(id, now.Add(sessionAge-time.Second)); !ok || user != 7 {
-		t.Errorf("find = %d, %v; want 7, true", user, ok)
+	id := s.begin(7, "", now)
+	if one, ok := s.find(id, now.Add(sessionAge-time.Second)); !ok || one.user != 7 {
+		t.Errorf("find = %+v, %v; want that of 7, true", one, ok)
 	}
 	if _, ok := s.find(id, now.Add(sessionAge)); ok {
 		t.Error("found after its age")
@@ -20,7 +20,7 @@ func TestASessionEnds(t *testing.T) {
 	if _, ok := s.find("", now); ok {
 		t.Error("nothing is a session")
 	}
-	if other := s.begin(7, now); other == id || len(id) != 43 {
+	if other := s.begin(7, "", now); other == id || len(id) != 43 {
 		t.Errorf("ids %q and %q; want 256 bits each, and different ones", id, other)
 	}
 	s.end(id)
@@ -32,10 +32,10 @@ func TestASessionEnds(t *testing.T) {
 func TestSessionsAreBounded(t *testing.T) {
 	var s sessions
 	now := time.Now()
-	first := s.begin(1, now)
-	mine := s.begin(2, now)
+	first := s.begin(1, "", now)
+	mine := s.begin(2, "", now)
 	for i := range maxUserSessions {
-		s.begin(1, now.Add(time.Duration(i+1)*time.Second))
+		s.begin(1, "", now.Add(time.Duration(i+1)*time.Second))
 	}
 	if _, ok := s.find(first, now); ok {
 		t.Error("a user has more sessions than it may have")
@@ -46,7 +46,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	if len(s.all) != maxUserSessions+1 {
 		t.Errorf("%d sessions, want %d", len(s.all), maxUserSessions+1)
 	}
-	s.begin(3, now.Add(24*time.Hour))
+	s.begin(3, "", now.Add(24*time.Hour))
 	if len(s.all) != 1 {
 		t.Errorf("%d sessions a day later, want only the new one", len(s.all))
 	}

@@ -13,10 +13,13 @@ type snapshot struct {
 	projects   map[string]Project
 	open       bool // everything is for everybody: nothing is private, and nothing can be pushed to
 
+	anyoneCreates bool // projects
+
 	users  map[int64]*user
 	named  map[string]*user
 	robots map[int64]*robot
 	called map[string]*robot // by full name
+	chosen bool              // there is a robot with a secret that somebody chose
 }
 
 type user struct {
@@ -34,7 +37,8 @@ type user struct {
 
 type robot struct {
 	catalog.Robot
-	secret []byte // SHA-256
+	secret   []byte // SHA-256 of a secret that we made; nil for one that somebody chose
+	password string // argon2id in PHC form of one that somebody chose
 }
 
 func newSnapshot(accounts catalog.Accounts, projects []Project, oidc *OIDC) *snapshot {
@@ -78,7 +82,8 @@ func newSnapshot(accounts catalog.Accounts, projects []Project, oidc *OIDC) *sna
 		}
 	}
 	for _, r := range accounts.Robots {
-		r := &robot{Robot: r, secret: accounts.RobotSecrets[r.ID]}
+		r := &robot{Robot: r, secret: accounts.RobotSecrets[r.ID], password: accounts.RobotPasswords[r.ID]}
+		s.chosen = s.chosen || r.password != ""
 		s.robots[r.ID], s.called[r.FullName()] = r, r
 	}
 	return s

@@ -84,23 +84,8 @@ func (a *Access) Users(ctx context.Context) ([]catalog.User, error) { return a.c
 
 // AddUser adds a user who logs in with a password.
 func (a *Access) AddUser(ctx context.Context, by string, u NewUser) error {
-	if err := checkUser(u.Name); err != nil {
-		return err
-	}
-	if len(u.Email) > maxUser || u.Email != plain(u.Email) {
-		return invalid("%q is no address", registry.Clip(u.Email))
-	}
-	if err := checkPassword(u.Password); err != nil {
-		return err
-	}
-	hash, detail := hashPassword(u.Password, a.config.cost), ""
-	if u.Admin {
-		detail = "admin"
-	}
-	return a.change(ctx, deed{by, registry.Create, Users, u.Name, detail}, func(tx *catalog.Tx) error {
-		_, err := tx.AddUser(catalog.User{Name: u.Name, Email: u.Email, Admin: u.Admin}, hash)
-		return err
-	})
+	_, err := a.CreateUser(ctx, by, u)
+	return err
 }
 
 // SetPassword gives a user another password: 8 to 128 characters, with an upper-case letter, a
@@ -113,7 +98,7 @@ func (a *Access) SetPassword(ctx context.Context, by, name, password string) err
 	return a.change(ctx, deed{by, registry.Update, Users, name, "password"}, func(tx *catalog.Tx) error {
 		u, err := tx.User(name)
 		if err == nil && u.Issuer != "" {
-			err = invalid("user %s logs in at its OIDC provider and has no password here", name)
+			err = noPassword(name)
 		}
 		if err == nil {
 			err = tx.SetPassword(name, hash)

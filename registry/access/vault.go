@@ -160,3 +160,25 @@ func (v *vault) read() error {
 	v.keys = keys
 	return nil
 }
+
+// Seal makes text of a secret that is of no use without the key file, to be kept by whoever calls.
+// It opens under the same name only.
+func (a *Access) Seal(name, value string) (string, error) {
+	if value == "" || len(value) > maxSecret {
+		return "", invalid("the secret has %d bytes: 1 to %d are needed", len(value), maxSecret)
+	}
+	sealed, err := a.vault.seal(name, value)
+	if err != nil {
+		return "", fmt.Errorf("seal %s: %w", name, err)
+	}
+	return sealed, nil
+}
+
+// Unseal returns the secret that Seal has made text of.
+func (a *Access) Unseal(name, sealed string) (string, error) {
+	value, err := a.vault.open(name, sealed)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", name, err)
+	}
+	return value, nil
+}
