@@ -1,0 +1,305 @@
+package estate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/hosted"
+	"roadstead/storage/catalog"
+)
+
+// Cleaner carries out orders to retain tags and to collect what nothing refers to.
+type Cleaner interface {
+	Clean(hosted.Order) error
+	SetPlan(*hosted.Plan)
+	StopCleaning() bool
+}
+
+// The words of a Cleaner, for those who have nothing to do with package hosted.
+type (
+	Order        = hosted.Order
+	Cleaning     = hosted.Cleaning
+	CleaningPlan = hosted.Plan
+)
+
+// The names of settings.
+const (
+	planSetting    = "collect"
+	historySetting = "collections"
+)
+
+// Plan is when the house collects, as somebody has set it.
+type Plan struct {
+	Type       string         `json:"type"` // Harbor's word for it: Hourly, Daily, Weekly, Custom or None
+	Cron       string         `json:"cron"` // as in hosted.ParseSchedule; "" with None
+	Untagged   bool           `json:"untagged,omitempty"`
+	Dry        bool           `json:"dry,omitempty"`
+	Parameters map[string]any `json:"parameters,omitempty"` // as they were sent
+	CreatedAt  time.Time      `json:"created_at"`
+	UpdatedAt  time.Time      `json:"updated_at"`
+}
+
+// Collection is a run of a cleaning, by order or by plan.
+type Collection struct {
+	ID         int64          `json:"id"`
+	Manual     bool           `json:"manual"`
+	By         string         `json:"by,omitempty"`
+	Project    string         `json:"project,omitempty"` // the one whose tags were retained, and that was all
+	Dry        bool           `json:"dry,omitempty"`
+	Untagged   bool           `json:"untagged,omitempty"`
+	Parameters map[string]any `json:"parameters,omitempty"`
+	BeganAt    time.Time      `json:"began_at"`
+	EndedAt    time.Time      `json:"ended_at"` // zero: not yet
+	Retired    int            `json:"retired"`
+	Blobs      int            `json:"blobs"`
+	Bytes      int64          `json:"bytes"`
+	Error      string         `json:"error,omitempty"`
+
+	Gone []string `json:"gone,omitempty"` // the first of what was retired, or would be
+}
+
+const (
+	maxCollections = 100 // that are remembered: three months of nightly ones
+	maxGoneLines   = 200 // of one, for whoever looks what a dry run would do
+)
+
+// Collecting returns the plan, and false when nobody has set one: then it is as the configuration
+// says.
+func (e *Estate) Collecting(ctx context.Context, p registry.Principal) (Plan, bool, error) {
+	if err := e.may(p, registry.Read, access.Collection, ""); err != nil {
+		return Plan{}, false, err
+	}
+	return e.plan(ctx)
+}
+
+func (e *Estate) plan(ctx context.Context) (plan Plan, set bool, err error) {
+	err = e.catalog.Setting(ctx, planSetting, &plan)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return Plan{}, false, nil
+	}
+	return plan, err == nil, err
+}
+
+// SetCollecting sets the plan.
+func (e *Estate) SetCollecting(ctx context.Context, p registry.Principal, plan Plan) error {
+	if err := e.may(p, registry.Update, access.Collection, ""); err != nil {
+		return err
+	}
+	made, err := plan.hosted()
+	if err != nil {
+		return invalid("%v", err)
+	}
+	was, set, err := e.plan(ctx)
+	if err != nil {
+		return err
+	}
+	plan.UpdatedAt = time.Now()
+	plan.CreatedAt = plan.UpdatedAt
+	if set {
+		plan.CreatedAt = was.CreatedAt
+	}
+	err = e.access.Audited(ctx, p.Name(), registry.Update, access.Collection, "schedule", plan.Type+" "+plan.Cron, func(tx *catalog.Tx) error {
+		return tx.PutSetting(planSetting, plan)
+	})
+	if err == nil {
+		e.config.Cleaner.SetPlan(made)
+	}
+	return err
+}
+
+// Next is when it collects first after a time; zero: never.
+func (p Plan) Next(after time.Time) time.Time {
+	made, err := p.hosted()
+	if err != nil {
+		return time.Time{}
+	}
+	return made.Schedule.Next(after)
+}
+
+// Never is the schedule of a project whose tags are retained by order only.
+const Never = hosted.Never
+
+// hosted is a plan as hosted has it.
+func (p Plan) hosted() (*hosted.Plan, error) {
+	made := hosted.Plan{Order: hosted.Order{Dry: p.Dry, Untagged: p.Untagged}}
+	if p.Cron == "" {
+		return &made, nil // never
+	}
+	var err error
+	made.Schedule, err = hosted.ParseSchedule(p.Cron)
+	return &made, err
+}
+
+// Follow puts the plan in force that the catalog has, whoever has set it there.
+func (e *Estate) Follow(ctx context.Context) error {
+	plan, set, err := e.plan(ctx)
+	if err != nil || !set {
+		return err
+	}
+	made, err := plan.hosted()
+	if err != nil {
+		return fmt.Errorf("the plan of collections: %w", err)
+	}
+	e.config.Cleaner.SetPlan(made)
+	return nil
+}
+
+// Collect begins a collection, and returns its number.
+func (e *Estate) Collect(ctx context.Context, p registry.Principal, dry, untagged bool, parameters map[string]any) (id int64, err error) {
+	if err := e.may(p, registry.Create, access.Collection, ""); err != nil {
+		return 0, err
+	}
+	return e.order(ctx, p, access.Collection, hosted.Order{By: p.Name(), Dry: dry, Untagged: untagged}, parameters)
+}
+
+// Retain begins to retain the tags of a project by its rules, and returns the number of that.
+func (e *Estate) Retain(ctx context.Context, p registry.Principal, ref Ref, dry bool) (id int64, err error) {
+	row, err := e.find(ctx, p, access.Operate, access.Retention, ref)
+	if err != nil {
+		return 0, err
+	}
+	if !row.Hosted() {
+		return 0, invalid("project %s is a proxy: what it keeps is evicted when room is needed", row.Name)
+	}
+	return e.order(ctx, p, access.Retention, hosted.Order{By: p.Name(), Project: row.Name, Dry: dry}, nil)
+}
+
+// order has an order noted and carried out.
+func (e *Estate) order(ctx context.Context, p registry.Principal, kind registry.Kind, o hosted.Order, parameters map[string]any) (id int64, err error) {
+	e.history.Lock()
+	defer e.history.Unlock()
+	if err := e.config.Cleaner.Clean(o); err != nil {
+		return 0, err
+	}
+	// Whoever carries it out waits for the lock to note that it begins.
+	c := Collection{Manual: true, By: o.By, Project: o.Project, Dry: o.Dry, Untagged: o.Untagged, Parameters: parameters, BeganAt: time.Now()}
+	name := o.Project
+	if name == "" {
+		name = "now"
+	}
+	err = e.access.Audited(ctx, p.Name(), access.Operate, kind, name, dryness(o.Dry), func(tx *catalog.Tx) error {
+		var err error
+		id, err = e.keep(tx, ctx, c)
+		return err
+	})
+	e.history.running = id
+	return id, err
+}
+
+func dryness(dry bool) string {
+	if dry {
+		return "dry"
+	}
+	return ""
+}
+
+// Collections lists those that are remembered, the newest first; of a project its retentions only.
+func (e *Estate) Collections(ctx context.Context, p registry.Principal) ([]Collection, error) {
+	if err := e.may(p, registry.List, access.Collection, ""); err != nil {
+		return nil, err
+	}
+	return e.collections(ctx, "")
+}
+
+// Retentions is Collections of one project.
+func (e *Estate) Retentions(ctx context.Context, p registry.Principal, ref Ref) ([]Collection, error) {
+	row, err := e.find(ctx, p, registry.Read, access.Retention, ref)
+	if err != nil {
+		return nil, err
+	}
+	return e.collections(ctx, row.Name)
+}
+
+func (e *Estate) collections(ctx context.Context, project string) ([]Collection, error) {
+	var all []Collection
+	err := e.catalog.Setting(ctx, historySetting, &all)
+	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return nil, err
+	}
+	e.history.Lock()
+	running := e.history.running
+	e.history.Unlock()
+	all = slices.DeleteFunc(all, func(c Collection) bool { return c.Project != project })
+	for i := range all {
+		if c := &all[i]; c.EndedAt.IsZero() && c.ID != running {
+			c.EndedAt, c.Error = c.BeganAt, "the server ended before it did"
+		}
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+// StopCollection ends the collection of a number, if it is under way.
+func (e *Estate) StopCollection(ctx context.Context, p registry.Principal, id int64) error {
+	if err := e.may(p, access.Stop, access.Collection, ""); err != nil {
+		return err
+	}
+	e.history.Lock()
+	running := e.history.running == id && id != 0
+	e.history.Unlock()
+	if !running {
+		return unknown("no collection %d is under way", id)
+	}
+	e.config.Cleaner.StopCleaning()
+	return nil
+}
+
+// Note keeps what a cleaner says of a cleaning that begins or has ended. It is for hosted.Config.
+// A catalog in trouble loses it; the log has it too.
+func (e *Estate) Note(c hosted.Cleaning) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	e.history.Lock()
+	defer e.history.Unlock()
+	row := Collection{
+		ID: e.history.running, Manual: c.By != "", By: c.By, Project: c.Project, Dry: c.Dry, Untagged: c.Untagged,
+		BeganAt: c.Began, EndedAt: c.Ended, Retired: len(c.Retired), Blobs: c.Collected.Blobs, Bytes: c.Collected.Bytes,
+	}
+	if c.Err != nil {
+		row.Error = "it ended early: the log of the server says why"
+		if errors.Is(c.Err, context.Canceled) {
+			row.Error = "it was stopped"
+		}
+	}
+	for _, gone := range c.Retired[:min(len(c.Retired), maxGoneLines)] {
+		name := gone.Repo.String() + "@" + gone.Digest.String()
+		if gone.Tag != "" {
+			name = gone.Repo.String() + ":" + gone.Tag
+		}
+		row.Gone = append(row.Gone, name)
+	}
+	err := e.catalog.Update(ctx, func(tx *catalog.Tx) (err error) {
+		e.history.running, err = e.keep(tx, ctx, row)
+		return err
+	})
+	if !c.Ended.IsZero() {
+		e.history.running = 0
+	}
+	return err
+}
+
+// keep writes a collection, over the one of its number, and returns the number. The caller has the
+// lock of the history.
+func (e *Estate) keep(tx *catalog.Tx, ctx context.Context, c Collection) (int64, error) {
+	var all []Collection
+	if err := e.catalog.Setting(ctx, historySetting, &all); err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return 0, err
+	}
+	i := slices.IndexFunc(all, func(old Collection) bool { return old.ID == c.ID })
+	if i >= 0 {
+		c.Parameters = all[i].Parameters
+		all[i] = c
+		return c.ID, tx.PutSetting(historySetting, all)
+	}
+	c.ID = 1
+	if n := len(all); n > 0 {
+		c.ID = all[n-1].ID + 1
+		all = all[max(0, n+1-maxCollections):]
+	}
+	return c.ID, tx.PutSetting(historySetting, append(all, c))
+}

@@ -1,0 +1,143 @@
+// Package estate is what is administered: the registries elsewhere and the projects that are caches
+// of them or that people push to, with all that is said of them.
+//
+// The REST API and the console are two faces of it and decide nothing: here it is checked who may
+// what, what is written is looked at, and it is recorded in the audit log in the same transaction.
+// What is changed is in force when the call returns. What the configuration declares can be looked
+// at here and changed nowhere but there.
+package estate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"roadstead/cache"
+	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/storage/catalog"
+)
+
+// Config is what an Estate works with. All of it must be set but Down and File.
+type Config struct {
+	Catalog *catalog.DB
+	Access  *access.Access
+	Cache   *cache.Cache
+
+	// Scrub reads all content again, says in bytes how far it is, and returns what it has found.
+	Scrub func(ctx context.Context, step func(done, total int64)) (found string, err error)
+
+	// InForce puts what the catalog says of registries and projects in force, and returns when it is.
+	InForce func(context.Context) error
+
+	// Check says why a proxy cannot be one, or nil: it asks nobody.
+	Check func(catalog.Project, catalog.Registry, string) error
+
+	// Ping asks a registry whether it is one that takes the password, and returns what is wrong.
+	Ping func(ctx context.Context, r catalog.Registry, password string) error
+
+	// Builtin reports whether a project is there without anybody having declared it. It makes way
+	// for one of its name.
+	Builtin func(project string) bool
+
+	// CheckName says why nothing can be a project of that name, or nil.
+	CheckName func(project string) error
+
+	// Cleaner collects, by order and by plan. Its cleanings are to be told to Note.
+	Cleaner Cleaner
+
+	// Read returns the bytes of content that is in the store, at most so many.
+	Read func(ctx context.Context, d registry.Digest, most int64) ([]byte, error)
+
+	// Hosted and Cached are what is in projects of each kind, to be taken out.
+	Hosted Hosted
+	Cached Content
+
+	// Down reports whether no endpoint of a proxy's registry answers. Nil: it is not known.
+	Down func(project string) bool
+
+	File string // where the configuration was read, for messages; "": nowhere
+}
+
+// Estate administers. All its methods may be called concurrently. The principal who asks is one
+// that access has identified; whoever may not is told so, as access.Authorize says.
+//
+// Errors are registry.Faults that can be shown: Invalid for what is not taken, NameUnknown for what
+// is not there, Conflict for what is there already, InUse for what others need.
+type Estate struct {
+	config  Config
+	catalog *catalog.DB
+	access  *access.Access
+	jobs    jobs
+
+	history struct {
+		sync.Mutex
+		running int64 // the collection that is under way or about to begin; 0: none
+	}
+}
+
+// New makes an Estate.
+func New(c Config) *Estate { return &Estate{config: c, catalog: c.Catalog, access: c.Access} }
+
+// InUse says that something cannot go because of what needs it.
+const InUse registry.Code = "PRECONDITION"
+
+// The kinds of what is administered here.
+const (
+	Registries = access.Registries
+	Projects   = access.Settings
+)
+
+// may says why somebody may not do something to a project, or with no project to what belongs to
+// none, or nil.
+func (e *Estate) may(p registry.Principal, action registry.Action, kind registry.Kind, project string) error {
+	return e.access.Authorize(p, action, registry.Resource{Kind: kind, Repo: registry.Repo{Project: project}})
+}
+
+// deed is something that is done, as the audit log has it.
+type deed struct {
+	by     registry.Principal
+	action registry.Action
+	kind   registry.Kind
+	name   string
+	detail string // never a secret
+}
+
+// change changes the catalog and records it, both or neither, and puts it in force.
+func (e *Estate) change(ctx context.Context, d deed, fn func(*catalog.Tx) error) error {
+	err := e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, fn)
+	if errors.Is(err, catalog.ErrNotEmpty) {
+		return &registry.Fault{Code: InUse, Message: fmt.Sprintf("%s %s is still in use", d.kind, d.name), Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	// It is done, whoever waits for it no longer.
+	if err := e.config.InForce(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("%s %s %s: done, but not in force yet: %w", d.action, d.kind, d.name, err)
+	}
+	return nil
+}
+
+// record notes in the audit log what changes nothing in the catalog.
+func (e *Estate) record(ctx context.Context, d deed) error {
+	return e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, func(*catalog.Tx) error { return nil })
+}
+
+func invalid(format string, args ...any) error {
+	return &registry.Fault{Code: access.Invalid, Message: fmt.Sprintf(format, args...)}
+}
+
+func unknown(format string, args ...any) error {
+	return &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf(format, args...)}
+}
+
+// declared refuses a change of what the configuration says.
+func (e *Estate) declared(what string) error {
+	where := e.config.File
+	if where == "" {
+		return &registry.Fault{Code: registry.Denied, Message: what + " is built in: make a project of your own of that name instead, or write one into a configuration file"}
+	}
+	return &registry.Fault{Code: registry.Denied, Message: fmt.Sprintf("%s is declared in %s: change it there and send the server a SIGHUP", what, where)}
+}
