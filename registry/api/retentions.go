@@ -1,0 +1,318 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/estate"
+	"roadstead/storage/catalog"
+)
+
+// retentionKey is where the policy of a project is kept as it was sent, so that a client that compares
+// finds what it sent. What is in force is in the project itself.
+const retentionKey = ours + "retention"
+
+// retentionBody is a policy, as far as it means something here.
+type retentionBody struct {
+	Algorithm string          `json:"algorithm"`
+	Rules     []retentionRule `json:"rules"`
+	Scope     struct {
+		Level string `json:"level"`
+		Ref   int64  `json:"ref"`
+	} `json:"scope"`
+	Trigger struct {
+		Kind     string `json:"kind"`
+		Settings struct {
+			Cron string `json:"cron"`
+		} `json:"settings"`
+	} `json:"trigger"`
+}
+
+type retentionRule struct {
+	Disabled bool                       `json:"disabled"`
+	Action   string                     `json:"action"`
+	Template string                     `json:"template"`
+	Params   map[string]json.RawMessage `json:"params"`
+	Tags     []selector                 `json:"tag_selectors"`
+	Scopes   map[string][]selector      `json:"scope_selectors"`
+}
+
+// selector says what a rule is about.
+type selector struct {
+	Kind       string `json:"kind"`
+	Decoration string `json:"decoration"`
+	Pattern    string `json:"pattern"`
+}
+
+const understood = "what is understood is rules for all repositories and tags (** in both selectors) with the templates latestPushedK, nDaysSinceLastPull or always"
+
+// meaning is a policy as the catalog has it: which tags stay, and when the others go.
+func (b retentionBody) meaning() (r catalog.Retention, schedule string, err error) {
+	if b.Algorithm != "" && b.Algorithm != "or" {
+		return r, "", invalid("the algorithm of a retention is or: a tag stays that any of the rules keeps")
+	}
+	always := false
+	pushed := time.Duration(0)
+	for i, rule := range b.Rules {
+		if rule.Disabled {
+			continue
+		}
+		if rule.Action != "" && rule.Action != "retain" {
+			return r, "", invalid("rule %d: the action of a rule is retain", i+1)
+		}
+		if !rule.everything() {
+			return r, "", invalid("rule %d: it is about some repositories or tags only; %s", i+1, understood)
+		}
+		if rule.Template == "always" {
+			always = true
+			continue
+		}
+		n, err := rule.parameter()
+		if err != nil {
+			return r, "", invalid("rule %d: %v", i+1, err)
+		}
+		switch days := time.Duration(n) * 24 * time.Hour; rule.Template {
+		case "latestPushedK":
+			r.Newest = max(r.Newest, n)
+		case "nDaysSinceLastPull": // what was just pushed is kept for as long here, as nobody can have pulled it yet
+			r.Pulled = max(r.Pulled, days)
+		case "nDaysSinceLastPush":
+			pushed = max(pushed, days)
+		default:
+			return r, "", invalid("rule %d: the template %q is not understood; %s", i+1, registry.Clip(rule.Template), understood)
+		}
+	}
+	if pushed > 0 && pushed != r.Pulled {
+		return r, "", invalid("nDaysSinceLastPush is understood beside nDaysSinceLastPull with as many days only: tags that are pulled stay as long as those that are pushed")
+	}
+	if always {
+		r = catalog.Retention{}
+	}
+	schedule = b.Trigger.Settings.Cron
+	if schedule == "" {
+		schedule = estate.Never
+	}
+	return r, schedule, nil
+}
+
+// everything reports whether a rule is about all repositories and tags of the project.
+func (r retentionRule) everything() bool {
+	all := func(selectors []selector, decoration string) bool {
+		return !slices.ContainsFunc(selectors, func(s selector) bool { return s.Pattern != "**" || s.Decoration != decoration })
+	}
+	for name, selectors := range r.Scopes {
+		if name != "repository" || !all(selectors, "repoMatches") {
+			return false
+		}
+	}
+	return all(r.Tags, "matches")
+}
+
+// parameter is the number of a rule, which is called as its template.
+func (r retentionRule) parameter() (int, error) {
+	text := strings.Trim(string(r.Params[r.Template]), `"`)
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n < 1 || n > 1e5 || n != float64(int(n)) {
+		return 0, fmt.Errorf("params.%s is a number from 1 to 100000", registry.Clip(r.Template))
+	}
+	return int(n), nil
+}
+
+// readRetentionBody reads a policy: what it means and the JSON to keep.
+func (c *call) readRetentionBody() (b retentionBody, kept string, err error) {
+	var raw json.RawMessage
+	if err := c.body(&raw); err != nil {
+		return b, "", err
+	}
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return b, "", invalid("the body is no policy of retention: %s", understood)
+	}
+	if b.Scope.Level != "" && b.Scope.Level != "project" || b.Scope.Ref <= 0 {
+		return b, "", invalid("the scope of a retention is a project: scope.ref is its number")
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return b, "", invalid("the body is not JSON")
+	}
+	return b, compact.String(), nil
+}
+
+func (c *call) createRetention() error {
+	b, kept, err := c.readRetentionBody()
+	if err != nil {
+		return err
+	}
+	err = c.estate.ChangeRules(c.ctx(), c.who, registry.Create, access.Retention, estate.Ref{ID: b.Scope.Ref}, func(p *catalog.Project) error {
+		if p.Metadata[retentionKey] != "" || p.Retention != (catalog.Retention{}) {
+			return &registry.Fault{Code: registry.Conflict, Message: fmt.Sprintf("project %s has a retention already: change /retentions/%d", p.Name, p.ID)}
+		}
+		return b.apply(p, kept)
+	})
+	if err != nil {
+		return err
+	}
+	return c.created(nil, "/retentions/%d", b.Scope.Ref)
+}
+
+// apply writes a policy into a project.
+func (b retentionBody) apply(p *catalog.Project, kept string) error {
+	retention, schedule, err := b.meaning()
+	if err != nil {
+		return err
+	}
+	if p.Metadata == nil {
+		p.Metadata = map[string]string{}
+	}
+	p.Retention, p.Schedule, p.Metadata[retentionKey] = retention, schedule, kept
+	return nil
+}
+
+func (c *call) readRetention() error {
+	id, err := c.number("id", "retention")
+	if err != nil {
+		return err
+	}
+	p, err := c.estate.ReadRules(c.ctx(), c.who, access.Retention, estate.Ref{ID: id})
+	if err != nil {
+		return err
+	}
+	policy, ok := policyOf(p)
+	if !ok {
+		return unknown("project %s has no retention", p.Name)
+	}
+	policy["id"] = p.ID
+	return c.ok(policy)
+}
+
+// policyOf is the policy of a project: as it was sent, or one that says what somebody else has set.
+func policyOf(p catalog.Project) (map[string]any, bool) {
+	var (
+		b    retentionBody
+		sent map[string]any
+	)
+	kept := []byte(p.Metadata[retentionKey])
+	if len(kept) > 0 && json.Unmarshal(kept, &b) == nil && json.Unmarshal(kept, &sent) == nil {
+		if r, schedule, err := b.meaning(); err == nil && r == p.Retention && schedule == p.Schedule {
+			return sent, true
+		}
+	}
+	if p.Retention == (catalog.Retention{}) {
+		return nil, false
+	}
+	rules := []any{}
+	add := func(template string, n int) {
+		rules = append(rules, map[string]any{
+			"id": len(rules) + 1, "priority": 0, "disabled": false, "action": "retain", "template": template, "params": map[string]any{template: n},
+			"tag_selectors":   []selector{{"doublestar", "matches", "**"}},
+			"scope_selectors": map[string][]selector{"repository": {{"doublestar", "repoMatches", "**"}}},
+		})
+	}
+	if n := p.Retention.Newest; n > 0 {
+		add("latestPushedK", n)
+	}
+	if d := p.Retention.Pulled; d > 0 {
+		add("nDaysSinceLastPull", int((d+24*time.Hour-1)/(24*time.Hour)))
+	}
+	cron := p.Schedule
+	if cron == estate.Never {
+		cron = ""
+	}
+	return map[string]any{
+		"algorithm": "or", "rules": rules, "scope": map[string]any{"level": "project", "ref": p.ID},
+		"trigger": map[string]any{"kind": "Schedule", "settings": map[string]any{"cron": cron}, "references": map[string]any{}},
+	}, true
+}
+
+func (c *call) updateRetention() error {
+	id, err := c.number("id", "retention")
+	if err != nil {
+		return err
+	}
+	b, kept, err := c.readRetentionBody()
+	if err != nil {
+		return err
+	}
+	if b.Scope.Ref != id {
+		return invalid("scope.ref is %d and not the project of retention %d", b.Scope.Ref, id)
+	}
+	err = c.estate.ChangeRules(c.ctx(), c.who, registry.Update, access.Retention, estate.Ref{ID: id}, func(p *catalog.Project) error {
+		return b.apply(p, kept)
+	})
+	if err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func (c *call) deleteRetention() error {
+	id, err := c.number("id", "retention")
+	if err != nil {
+		return err
+	}
+	err = c.estate.ChangeRules(c.ctx(), c.who, registry.Delete, access.Retention, estate.Ref{ID: id}, func(p *catalog.Project) error {
+		if p.Metadata[retentionKey] == "" && p.Retention == (catalog.Retention{}) {
+			return unknown("project %s has no retention", p.Name)
+		}
+		p.Retention, p.Schedule = catalog.Retention{}, ""
+		delete(p.Metadata, retentionKey)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.done()
+}
+
+// runView is one time that the tags of a project were retained.
+type runView struct {
+	ID       int64    `json:"id"`
+	Policy   int64    `json:"policy_id"`
+	Trigger  string   `json:"trigger"`
+	Dry      bool     `json:"dry_run"`
+	Status   string   `json:"status"`
+	Retired  int      `json:"retired"`        // ours
+	Gone     []string `json:"gone,omitempty"` // ours: the first of them
+	Started  stamp    `json:"start_time"`
+	Finished stamp    `json:"end_time"`
+}
+
+func (c *call) listRetentionRuns() error {
+	id, err := c.number("id", "retention")
+	if err != nil {
+		return err
+	}
+	all, err := c.estate.Retentions(c.ctx(), c.who, estate.Ref{ID: id})
+	if err != nil {
+		return err
+	}
+	var views []runView
+	for _, r := range all {
+		views = append(views, runView{r.ID, id, kindOf(r), r.Dry, statusOf(r), r.Retired, r.Gone, stamp(r.BeganAt), stamp(r.EndedAt)})
+	}
+	return cut(c, views)
+}
+
+func (c *call) runRetention() error {
+	id, err := c.number("id", "retention")
+	if err != nil {
+		return err
+	}
+	var b struct {
+		Dry bool `json:"dry_run"`
+	}
+	if err := c.body(&b); err != nil {
+		return err
+	}
+	run, err := c.estate.Retain(c.ctx(), c.who, estate.Ref{ID: id}, b.Dry)
+	if err != nil {
+		return err
+	}
+	return c.created(nil, "/retentions/%d/executions/%d", id, run)
+}
