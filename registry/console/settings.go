@@ -1,0 +1,145 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/estate"
+	"roadstead/storage/catalog"
+)
+
+// settings is the page of what is said of a project.
+type settings struct {
+	tabs
+	Public    bool
+	Prefix    string
+	TTL       string
+	StaleFor  string
+	Keep      string
+	KeepGone  bool
+	Allow     string
+	Deny      string
+	Pin       string
+	Quota     string
+	Immutable string
+	Newest    string
+	Pulled    string
+	CanDelete bool
+	CanLimit  bool // say how much the project may have
+	Runs      []estate.Collection
+	Error     *trouble
+}
+
+func (v *visit) settings(p estate.Project) settings {
+	s := settings{
+		tabs: v.tabs(p, "settings"), Public: p.Public, Prefix: p.Policy.Prefix,
+		TTL: writeDuration(p.Policy.TTL), StaleFor: writeDuration(p.Policy.StaleFor), Keep: writeDuration(p.Policy.Keep),
+		KeepGone: p.Policy.KeepGone, Allow: lines(p.Policy.Allow), Deny: lines(p.Policy.Deny), Pin: lines(p.Policy.Pin),
+		Immutable: lines(p.Immutable), CanDelete: v.may(registry.Delete, access.Settings, p.Name),
+	}
+	if p.Quota > 0 {
+		s.Quota = writeSize(p.Quota)
+	}
+	if p.Retention.Newest > 0 {
+		s.Newest = v.words[v.lang].number(p.Retention.Newest)
+	}
+	if p.Retention.Pulled > 0 {
+		s.Pulled = writeDuration(&p.Retention.Pulled)
+	}
+	s.CanLimit = v.may(registry.Update, access.Quotas, "")
+	return s
+}
+
+func (v *visit) showSettings(status int, s settings) (err error) {
+	if s.Runs, err = v.retentions(s.Project); err != nil {
+		return err
+	}
+	return v.show(status, "settings", v.say("settings.title", s.Project.Name), s)
+}
+
+func editProject(v *visit) error {
+	p, err := v.shownProject()
+	if err != nil {
+		return err
+	}
+	if !v.may(registry.Update, access.Settings, p.Name) {
+		return &registry.Fault{Code: registry.Denied}
+	}
+	return v.showSettings(http.StatusOK, v.settings(p))
+}
+
+// take is what somebody has written into the form.
+func (s *settings) take(form url.Values) {
+	s.Public, s.KeepGone = form.Get("public") != "", form.Get("keep_gone") != ""
+	for name, field := range map[string]*string{
+		"prefix": &s.Prefix, "ttl": &s.TTL, "stale_for": &s.StaleFor, "keep": &s.Keep, "allow": &s.Allow, "deny": &s.Deny,
+		"pin": &s.Pin, "quota": &s.Quota, "immutable": &s.Immutable, "newest": &s.Newest, "pulled": &s.Pulled,
+	} {
+		if form.Has(name) {
+			*field = strings.TrimSpace(form.Get(name))
+		}
+	}
+}
+
+// write makes a project what the form says.
+func (s *settings) write(p *catalog.Project) (err error) {
+	p.Public = s.Public
+	if p.Hosted() {
+		p.Immutable = parseLines(s.Immutable)
+		if s.CanLimit {
+			if p.Quota, err = parseSize(s.Quota); err != nil {
+				return err
+			}
+		}
+		p.Retention, err = s.retention()
+		return err
+	}
+	p.Policy.Prefix, p.Policy.KeepGone = s.Prefix, s.KeepGone
+	p.Policy.Allow, p.Policy.Deny, p.Policy.Pin = parseLines(s.Allow), parseLines(s.Deny), parseLines(s.Pin)
+	if p.Policy.TTL, err = parseDuration("ttl", s.TTL); err != nil {
+		return err
+	}
+	if p.Policy.StaleFor, err = parseDuration("stale_for", s.StaleFor); err != nil {
+		return err
+	}
+	p.Policy.Keep, err = parseDuration("keep", s.Keep)
+	return err
+}
+
+func (s *settings) retention() (r catalog.Retention, err error) {
+	if s.Newest != "" {
+		if r.Newest = int(parseNumber(s.Newest)); r.Newest <= 0 {
+			return r, estate.Wrong("newest", "write how many tags of each repository stay, such as 10, or nothing")
+		}
+	}
+	d, err := parseDuration("pulled", s.Pulled)
+	if d != nil {
+		r.Pulled = *d
+	}
+	return r, err
+}
+
+func changeProject(v *visit) error {
+	p, err := v.shownProject()
+	if err != nil {
+		return err
+	}
+	if err := v.r.ParseForm(); err != nil {
+		return errForm
+	}
+	s := v.settings(p)
+	s.take(v.r.PostForm)
+	err = v.config.Estate.ChangeProject(v.r.Context(), v.me, estate.Ref{ID: p.ID}, s.write)
+	if err == nil {
+		return v.done(home+"projects/"+pathOf(p.Name)+"/settings", "project.changed")
+	}
+	t := v.trouble(err)
+	if !t.amends() {
+		return err
+	}
+	s.Error = &t
+	return v.showSettings(t.Status, s)
+}
