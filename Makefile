@@ -1,6 +1,7 @@
 # What people do with the code. CI runs `make test`.
 
 # Which benchmarks: Peers compares with nginx and the distribution registry, process by process.
+# Pages asks for every page over 100,000 repositories.
 BENCH ?= Peers
 BENCHTIME ?= 1x
 # How long each fuzz target gets.

@@ -145,51 +145,73 @@ func watch(ctx context.Context, db *catalog.DB, seen int64, changed chan<- struc
 	}
 }
 
-// follow puts in force what commands have changed.
-func (h *House) follow() {
+// follow puts in force what the catalog says of projects, registries and secrets, if that has changed.
+func (h *House) follow() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	next, err := readHosting(ctx, h.data.Catalog)
+	// A project that is gone may make way for a built-in one again.
+	next, err := settle(ctx, h.data.Catalog, h.cfg)
+	if err == nil {
+		err = h.estate.Follow(ctx)
+	}
 	if err == nil {
 		cfg := h.revealed(ctx, h.cfg)
-		if h.hosting.equal(next) && slices.EqualFunc(cfg.Projects, h.cfg.Projects, func(a, b Project) bool { return a.Remote.Password == b.Remote.Password }) {
-			return // accounts have changed, which access sees by itself
+		if h.holding.equal(next) && slices.EqualFunc(cfg.Projects, h.cfg.Projects, func(a, b Project) bool { return a.Remote.Password == b.Remote.Password }) {
+			// Accounts have changed, which access sees by itself, or when to collect.
+			return h.estate.Follow(ctx)
 		}
 		err = h.enforce(cfg, next)
 	}
 	if err != nil {
 		h.log.Error("changed projects are not in force", "err", err)
-		return
+		return fmt.Errorf("put changed projects in force: %w", err)
 	}
-	h.log.Info("projects changed", "hosted", len(next.projects))
+	h.log.Info("projects changed", "projects", len(next.projects), "registries", len(next.registries))
+	return nil
+}
+
+// putInForce is follow for whoever is not Run's goroutine. It returns when it is done.
+func (h *House) putInForce(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case h.changes <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return <-done // soon: follow bounds itself
 }
 
 // enforce makes every room know the projects of a configuration and the hosted ones. What can fail
 // comes before what cannot.
-func (h *House) enforce(cfg Config, next hosting) error {
+func (h *House) enforce(cfg Config, next holding) error {
 	rows := next.beside(cfg)
-	if hidden := len(next.projects) - len(rows); hidden > 0 {
+	if hidden := len(next.hosted()) - len(rows); hidden > 0 {
 		h.log.Error("some hosted projects are not served, because the configuration has proxies of the same names", "count", hidden)
 	}
-	table, err := newTable(cfg, rows)
+	served, err := next.over(cfg, h.password)
+	if err != nil {
+		// Without its password a registry is asked by nobody; what is public there is served.
+		h.log.Error("a password is lost: set it again", "err", err)
+	}
+	table, err := newTable(served, rows)
 	if err != nil {
 		return err
 	}
-	connected, err := h.upstreams.connect(cfg.proxies())
+	connected, err := h.upstreams.connect(served.proxies())
 	if err != nil {
 		return err
 	}
 	if err := h.hosted.SetProjects(rows); err != nil {
 		return fmt.Errorf("hosted projects: %w", err)
 	}
-	if err := h.cache.SetProjects(connected.cached(cfg.proxies())); err != nil {
+	if err := h.cache.SetProjects(connected.cached(served.proxies())); err != nil {
 		return err
 	}
 	// Rights before the table, and the table last: no name may lead to a project that a room does
 	// not know, or to one of which it is not known who may what.
-	h.access.SetProjects(accessProjects(cfg, rows))
+	h.access.SetProjects(accessProjects(served, rows))
 	h.table.Store(table)
 	h.upstreams.replace(connected)
-	h.cfg, h.hosting = cfg, next
+	h.cfg, h.served, h.holding = cfg, served, next
 	return nil
 }

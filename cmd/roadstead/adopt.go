@@ -145,8 +145,12 @@ func (a adopted) String() string {
 // adopt fills the catalog of a directory from its content.
 func adopt(ctx context.Context, cfg Config, data *Data, std streams) (adopted, error) {
 	a := adoption{cfg: cfg, data: data, content: map[registry.Digest]piece{}, found: adopted{projects: map[string]int{}}}
+	var err error
+	if a.holding, err = readHolding(ctx, data.Catalog); err != nil {
+		return adopted{}, err
+	}
 	look := newProgress(std, "looking for content", 0, countText)
-	err := data.Store.Contents(ctx, func(d registry.Digest, size int64) error {
+	err = data.Store.Contents(ctx, func(d registry.Digest, size int64) error {
 		a.content[d] = piece{size: size}
 		look.Add(1)
 		return nil
@@ -184,6 +188,7 @@ type adoption struct {
 	cfg      Config
 	data     *Data
 	progress *progress
+	holding  holding // as the catalog had it at the beginning
 	content  map[registry.Digest]piece
 	writes   []func(*catalog.Tx) error
 	found    adopted
@@ -198,6 +203,12 @@ type piece struct {
 // adoptBatch is how many rows share a transaction: enough that the cost of one is nothing,
 // few enough that an interrupted run has done most of its work.
 const adoptBatch = 2000
+
+// proxy reports whether a project is a cache, by the configuration or by what somebody has made.
+func (a *adoption) proxy(name string) bool {
+	p, there := a.holding.project(name)
+	return a.cfg.proxy(name) || there && !p.Hosted()
+}
 
 func (a *adoption) later(ctx context.Context, write func(*catalog.Tx) error) error {
 	a.writes = append(a.writes, write)
@@ -253,7 +264,7 @@ func (a *adoption) repository(ctx context.Context, r storage.Repository) error {
 		a.problem(r.Name, "%v; it is left out", err)
 		return nil
 	}
-	hosted := !a.cfg.proxy(repo.Project)
+	hosted := !a.proxy(repo.Project)
 	if hosted && a.found.projects[repo.Project] == 0 {
 		if err := a.host(ctx, repo.Project); err != nil {
 			return err
@@ -317,7 +328,7 @@ func checkNames(repo registry.Repo) error {
 // host makes a project a hosted one, before anything of it is written: what a hosted project has
 // counts in a way of its own. What the catalog says of it already stays.
 func (a *adoption) host(ctx context.Context, name string) error {
-	now, err := readHosting(ctx, a.data.Catalog)
+	now, err := readHolding(ctx, a.data.Catalog)
 	if err != nil || now.has(name) {
 		return err
 	}
@@ -370,7 +381,7 @@ func (a *adoption) blob(ctx context.Context, repo registry.Repo, d registry.Dige
 // count as pushed when their link was written, and as pulled now: nobody knows when they were, and
 // a retention must not take that for never.
 func (a *adoption) tags(ctx context.Context, repo registry.Repo, tags map[string]registry.Digest, manifests map[registry.Digest]registry.Manifest) error {
-	hosted := !a.cfg.proxy(repo.Project)
+	hosted := !a.proxy(repo.Project)
 	for _, tag := range slices.Sorted(maps.Keys(tags)) {
 		m, ok := manifests[tags[tag]]
 		if !ok {

@@ -474,7 +474,7 @@ func TestAdoptMakesHostedProjectsOfWhatWasPushed(t *testing.T) {
 		{Name: "secret", Immutable: []string{}},
 	} {
 		got := projects[i]
-		got.CreatedAt = time.Time{}
+		got.ID, got.CreatedAt, got.UpdatedAt = 0, time.Time{}, time.Time{}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}

@@ -86,9 +86,10 @@ type Log struct {
 // Project is one upstream under the name that clients use, or, if it is hosted, what people push
 // there. What is about upstreams is zero then, and the other way round.
 type Project struct {
-	Name   string
-	Public bool // anybody may pull from it
-	Hosted bool
+	Name    string
+	Public  bool // anybody may pull from it
+	Hosted  bool
+	Builtin bool // no file declares it: it makes way for one of its name that somebody makes
 
 	Quota     int64    // bytes of stored content; zero: none
 	Immutable []string // globs "repo" or "repo:tag" of tags that never move and never go
@@ -126,6 +127,11 @@ func (c Config) hosted() []catalog.Project {
 // proxy reports whether a project is one that has an upstream.
 func (c Config) proxy(name string) bool {
 	return slices.ContainsFunc(c.Projects, func(p Project) bool { return p.Name == name && !p.Hosted })
+}
+
+// declaredProxy is proxy for one that makes way for nothing.
+func (c Config) declaredProxy(name string) bool {
+	return slices.ContainsFunc(c.Projects, func(p Project) bool { return p.Name == name && !p.Hosted && !p.Builtin })
 }
 
 // proxies are the projects that have an upstream.

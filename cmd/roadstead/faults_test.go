@@ -125,8 +125,6 @@ var faultTable = []struct {
 		`2: quay.example: there is no project "quai.io"; did you mean "quay.io"?`},
 	{"host that is a URL", "hosts:\n  \"https://quay.example\": quay.io\n",
 		`2: "https://quay.example" is not a host; write the name that clients use, such as "quay.mirror.example"`},
-	{"no projects at all", "builtin_projects: false\n",
-		`1: there are no projects; write at least one below projects:, or builtin_projects: true`},
 	{"project in capitals", "projects:\n  Quay.io:\n",
 		`2: "Quay.io" is not the name of a project; write quay.io`},
 	{"project with a slash", "projects:\n  quay.io/team:\n",
@@ -386,7 +384,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err := new(hosted.Registry).SetProjects(c.hosted()); err != nil {
 			t.Errorf("passed: %v", err)
 		}
-		if len(c.Projects) == 0 || c.Memory < 0 || c.Drain < 0 || c.Storage.Directory == "" {
+		if c.Memory < 0 || c.Drain < 0 || c.Storage.Directory == "" {
 			t.Errorf("passed: %+v", c)
 		}
 	})

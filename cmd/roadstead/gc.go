@@ -106,11 +106,11 @@ func withHosted(s onDirectory, dry bool, std streams, fn func(context.Context, *
 	if err != nil {
 		return err
 	}
-	now, err := readHosting(ctx, data.Catalog)
+	now, err := readHolding(ctx, data.Catalog)
 	if err != nil {
 		return err
 	}
-	if err := r.SetProjects(now.projects); err != nil {
+	if err := r.SetProjects(now.hosted()); err != nil {
 		return err
 	}
 	return fn(ctx, r)

@@ -20,11 +20,7 @@ import (
 // ready says whether this server should get requests, or why not. That upstreams are down is
 // no reason: what is here is served all the same, and another node would fare no better.
 func (h *House) ready(ctx context.Context) error {
-	var stopping error
-	if h.draining.Load() {
-		stopping = errors.New("it is stopping")
-	}
-	return errors.Join(stopping, h.readable(ctx), h.writable())
+	return errors.Join(h.stopping(), h.readable(ctx), h.writable())
 }
 
 // health tells the parts of the house apart, for people who look.

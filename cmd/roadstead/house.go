@@ -16,6 +16,8 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/console"
+	"roadstead/registry/estate"
 	"roadstead/registry/hosted"
 	"roadstead/registry/server"
 	"roadstead/rewrite"
@@ -29,9 +31,11 @@ type House struct {
 	log   *slog.Logger
 	level *slog.LevelVar
 	load  func() (Config, error) // reads the configuration again
-	cfg   Config                 // the one in force; only Run's goroutine looks at it
+	cfg   Config                 // the one in force; only Run's goroutine looks at it, and at the next two
 
-	hosting hosting // the one in force; only Run's goroutine looks at it
+	served  Config          // that, with the proxies that somebody has made
+	holding holding         // the projects and registries in force
+	changes chan chan error // asks Run's goroutine to follow
 
 	listener      net.Listener
 	adminListener net.Listener // nil: off
@@ -42,8 +46,11 @@ type House struct {
 	cache     *cache.Cache
 	hosted    *hosted.Registry
 	access    *access.Access
+	estate    *estate.Estate
+	console   *console.Console
 	table     atomic.Pointer[rewrite.Table]
 	server    *server.Server
+	pulls     pulls
 	admin     http.Handler
 
 	draining atomic.Bool // no new requests are answered
@@ -55,7 +62,7 @@ var errAtOnce = errors.New("stopped at once, by a second signal")
 // openHouse opens everything and starts nothing. What it does takes the same time however
 // much is cached. announce is told the password of the first user if one had to be made up.
 func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(user, password string)) (_ *House, err error) {
-	h := &House{cfg: cfg, log: log}
+	h := &House{cfg: cfg, log: log, changes: make(chan chan error)}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -81,7 +88,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	if exists(cfg.Storage.Directory, adoptingFile) {
 		log.Warn("the directory is adopted in part only, because \"adopt\" was cut short: stop the server and run it again", "directory", cfg.Storage.Directory)
 	}
-	if h.hosting, err = settle(ctx, h.data.Catalog, cfg); err != nil {
+	if h.holding, err = settle(ctx, h.data.Catalog, cfg); err != nil {
 		return nil, err
 	}
 	if h.access, err = openAccess(ctx, cfg, h.data, log, announce, h.route); err != nil {
@@ -91,20 +98,29 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	if h.cache, err = newCache(h.cfg, h.data, &h.upstreams, log); err != nil {
 		return nil, err
 	}
-	if h.hosted, err = hosted.New(hostedConfig(cfg, h.data, log)); err != nil {
+	toHost := hostedConfig(cfg, h.data, log)
+	toHost.Note = h.noteCleaning
+	if h.hosted, err = hosted.New(toHost); err != nil {
 		return nil, err
 	}
-	if err := h.enforce(h.cfg, h.hosting); err != nil {
+	h.estate = h.newEstate()
+	if err := h.estate.Follow(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.enforce(h.cfg, h.holding); err != nil {
+		return nil, err
+	}
+	if h.console, err = h.newConsole(); err != nil {
 		return nil, err
 	}
 	known := func(project string) bool { return h.table.Load().Known(project) }
 	h.server = server.New(server.Config{
-		Registry: switchboard{h.hosted, h.cache, h.data.Catalog, known},
+		Registry: switchboard{h.hosted, h.cache, h.data.Catalog, known, &h.pulls},
 		Writer:   h.hosted,
 		Uploader: h.hosted,
 		Hosted:   h.hosted.Has,
 		Access:   h.access,
-		Other:    h.access.Handler(),
+		Other:    h.other(),
 		Route:    h.route,
 		Known:    known,
 		Reserved: func(name string) bool { return reservedNames[name] != "" },
@@ -178,11 +194,15 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 	last, stopLast := context.WithCancel(context.Background())
 	defer stopLast()
 
-	changed, generation := make(chan struct{}, 1), h.hosting.generation
+	changed, generation := make(chan struct{}, 1), h.holding.generation
 	var running parts
 	running.start("registry", func() error { return h.server.Serve(serving, h.listener, h.tlsConfig()) })
+	// With the server, which waits for the streams that end with it.
+	running.start("console", func() error { return h.console.Run(serving) })
 	running.start("cache", func() error { return h.cache.Run(behind) })
 	running.start("hosted", func() error { return h.hosted.Run(behind) })
+	running.start("pulls", func() error { return h.pulls.run(behind, h.data.Catalog, h.log) })
+	running.start("jobs", func() error { return h.estate.Run(behind) })
 	running.start("projects", func() error { return watch(behind, h.data.Catalog, generation, changed, h.log) })
 	running.start("access", func() error { return h.access.Run(last) })
 	if h.adminListener != nil {
@@ -198,7 +218,9 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 		case <-hangups:
 			h.reload()
 		case <-changed:
-			h.follow()
+			h.follow() // it has said what is wrong
+		case done := <-h.changes:
+			done <- h.follow()
 		case <-refresh.C:
 			if h.certificate != nil {
 				h.certificate.Refresh()
@@ -263,7 +285,7 @@ func (h *House) announce() {
 	}
 	h.log.Info("serving", "version", thisBuild().Version,
 		"listen", h.listener.Addr().String(), "tls", h.certificate != nil, "admin", admin,
-		"projects", len(h.cfg.proxies())+len(h.hosting.projects), "data", h.cfg.Storage.Directory,
+		"projects", len(h.served.Projects)+len(h.holding.hosted()), "data", h.cfg.Storage.Directory,
 		"configuration", cmp.Or(h.cfg.File, "built-in"))
 }
 

@@ -21,6 +21,7 @@ import (
 type commands struct {
 	Serve       Serve       `cmd:"" help:"Run the registry."`
 	Check       Check       `cmd:"" help:"Say everything that is wrong in the configuration, or what it means."`
+	Config      Configs     `cmd:"" help:"Write what is in force as a configuration file."`
 	Adopt       Adopt       `cmd:"" help:"Take over the content of a distribution or Harbor registry, in place."`
 	Scrub       Scrub       `cmd:"" help:"Read all stored content again and set aside what is damaged."`
 	Evict       Evict       `cmd:"" help:"Make room now, by the rules of the configuration."`

@@ -201,7 +201,7 @@ func (f *file) finish(v value) {
 	if f.builtin {
 		for _, b := range builtin {
 			p, _ := builtinProject(b.name)
-			p.Names = []string{p.Name}
+			p.Names, p.Builtin = []string{p.Name}, true
 			f.projects[p.Name] = p
 		}
 	}
@@ -211,9 +211,6 @@ func (f *file) finish(v value) {
 	names := slices.Sorted(maps.Keys(f.projects))
 	for _, name := range names {
 		f.Projects = append(f.Projects, f.projects[name])
-	}
-	if len(names) == 0 {
-		v.doc.fault(max(v.at("builtin_projects"), 1), "there are no projects", "write at least one below projects:, or builtin_projects: true")
 	}
 	f.checkAdminPassword(v)
 	f.checkOIDC(v)

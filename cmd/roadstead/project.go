@@ -84,6 +84,11 @@ var proxyFields = []field[Project]{
 		}
 		p.Remote.CA = string(b)
 	}},
+	{"ca", func(v value, p *Project) {
+		if v.setText(&p.Remote.CA); !x509.NewCertPool().AppendCertsFromPEM([]byte(p.Remote.CA)) {
+			v.fault("it is no certificate", "write a block of text that begins with -----BEGIN CERTIFICATE-----, or name a file with ca_file")
+		}
+	}},
 	{"client_certificate", func(v value, p *Project) { v.setPath(&p.Remote.ClientCertificate) }},
 	{"client_key", func(v value, p *Project) { v.setPath(&p.Remote.ClientKey) }},
 	{"insecure", func(v value, p *Project) { v.setBool(&p.Remote.Insecure) }},
@@ -210,6 +215,7 @@ func readProjects(v value, projects map[string]Project) {
 		} else {
 			checkProject(child, line, &p, before)
 		}
+		p.Builtin = false
 		projects[name] = p
 	})
 }
@@ -244,6 +250,9 @@ func checkProject(v value, line int, p *Project, before int) {
 		}
 		// A registry's own name is where it is, unless something else is said.
 		remote.Endpoints = []string{"https://" + p.Name}
+	}
+	if remote.CAFile != "" && v.at("ca") > 0 {
+		v.doc.fault(v.at("ca"), "ca: ca_file is there as well", "remove one of them")
 	}
 	checkCredentials(v, remote)
 	checkClientCertificate(v, remote)

@@ -92,7 +92,7 @@ func (c *ProjectCreate) Run(std streams) error {
 			return err
 		}
 		err := changeProject(ctx, data.Catalog, registry.Create, c.Name, func(tx *catalog.Tx) error {
-			_, err := tx.Project(c.Name)
+			_, err := tx.AnyProject(c.Name)
 			if err == nil {
 				return fmt.Errorf("there is a project %s already; \"roadstead project show %s\" says how it is, and \"project set\" changes it", c.Name, c.Name)
 			}
@@ -136,7 +136,7 @@ type ProjectList struct {
 // Run lists projects.
 func (c *ProjectList) Run(std streams) error {
 	return c.with(func(ctx context.Context, cfg Config, data *Data) error {
-		hosting, err := readHosting(ctx, data.Catalog)
+		holding, err := readHolding(ctx, data.Catalog)
 		if err != nil {
 			return err
 		}
@@ -148,7 +148,14 @@ func (c *ProjectList) Run(std streams) error {
 		for _, p := range cfg.proxies() {
 			rows[p.Name] = fmt.Sprintf("%s\tproxy\t%s\t%s\t\t", p.Name, either(p.Public, "public", "private"), bytesText(used[p.Name].Bytes))
 		}
-		for _, p := range hosting.projects {
+		for _, p := range holding.projects {
+			if !p.Hosted() {
+				if !p.Configured {
+					r, _ := holding.registry(p.Registry)
+					rows[p.Name] = fmt.Sprintf("%s\tproxy\t%s\t%s\t\tof %s", p.Name, either(p.Public, "public", "private"), bytesText(used[p.Name].Bytes), r.Name)
+				}
+				continue
+			}
 			notes := append(ruleNotes(p), strings.Fields(either(p.Configured, "configured", ""))...)
 			rows[p.Name] = fmt.Sprintf("%s\thosted\t%s\t%s\t%s\t%s", p.Name, either(p.Public, "public", "private"),
 				bytesText(used[p.Name].Bytes), quotaText(p.Quota), strings.Join(notes, ", "))
@@ -187,15 +194,14 @@ type ProjectShow struct {
 // Run shows a project.
 func (c *ProjectShow) Run(std streams) error {
 	return c.with(func(ctx context.Context, cfg Config, data *Data) error {
-		hosting, err := readHosting(ctx, data.Catalog)
+		holding, err := readHolding(ctx, data.Catalog)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(hosting.projects, func(p catalog.Project) bool { return p.Name == c.Name })
-		if i < 0 {
+		p, ok := holding.project(c.Name)
+		if !ok || !p.Hosted() {
 			return noProject(cfg, c.Name)
 		}
-		p := hosting.projects[i]
 		used, err := data.Catalog.ByProject(ctx)
 		if err != nil {
 			return err
@@ -298,7 +304,13 @@ func (c *ProjectDelete) Run(std streams) error {
 		if slices.ContainsFunc(cfg.Projects, func(p Project) bool { return p.Hosted && p.Name == c.Name }) {
 			return fmt.Errorf("project %s is in %s, and would be there again: remove it there first", c.Name, fileOf(cfg))
 		}
-		err := changeProject(ctx, data.Catalog, registry.Delete, c.Name, func(tx *catalog.Tx) error { return tx.DeleteProject(c.Name) })
+		err := changeProject(ctx, data.Catalog, registry.Delete, c.Name, func(tx *catalog.Tx) error {
+			p, err := tx.AnyProject(c.Name)
+			if err == nil && p.Configured && !p.Hosted() {
+				return noProject(cfg, c.Name)
+			}
+			return tx.DeleteProject(c.Name)
+		})
 		switch {
 		case errors.Is(err, catalog.ErrNotFound):
 			return noProject(cfg, c.Name)

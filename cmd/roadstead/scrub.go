@@ -89,6 +89,25 @@ func scrub(ctx context.Context, dir string, data *Data, std streams) (storage.Sc
 	return report, err
 }
 
+// scrub is that of a running server: what is damaged is logged.
+func (h *House) scrub(ctx context.Context, step func(done, total int64)) (string, error) {
+	var gone []registry.Digest
+	report, err := h.data.Store.Scrub(ctx, func(e storage.ScrubEvent) {
+		step(e.Done, e.Total)
+		if e.Quarantined {
+			gone = append(gone, e.Digest)
+		}
+		if e.Err != nil {
+			h.log.Error("scrub", "digest", e.Digest, "quarantined", e.Quarantined, "err", e.Err)
+		}
+	})
+	if len(gone) > 0 {
+		err = errors.Join(err, forget(context.WithoutCancel(ctx), h.cfg.Storage.Directory, h.data, gone))
+	}
+	return fmt.Sprintf("%d pieces of content read, %d damaged, %d of them set aside, %d not readable",
+		report.Checked, report.Damaged, report.Quarantined, report.Unreadable), err
+}
+
 // forget takes content that was moved away out of the catalog, unless a server that is running
 // has healed it meanwhile. What still refers to it brings it back from upstream. Its links are
 // taken out of the layout by such a server, which alone knows what it is just bringing; without
@@ -134,7 +153,7 @@ func forget(ctx context.Context, dir string, data *Data, gone []registry.Digest)
 
 // evictable leaves out what repositories of hosted projects have.
 func evictable(ctx context.Context, db *catalog.DB, all []registry.Digest) ([]registry.Digest, error) {
-	hosting, err := readHosting(ctx, db)
+	projects, err := db.Projects(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +163,9 @@ func evictable(ctx context.Context, db *catalog.DB, all []registry.Digest) ([]re
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(holders, func(r registry.Repo) bool { return hosting.has(r.Project) }) {
+		if !slices.ContainsFunc(holders, func(r registry.Repo) bool {
+			return slices.ContainsFunc(projects, func(p catalog.Project) bool { return p.Name == r.Project })
+		}) {
 			rest = append(rest, d)
 		}
 	}

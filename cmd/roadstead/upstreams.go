@@ -92,6 +92,7 @@ func upstreamConfig(p Project) upstream.Config {
 		AllowPrivate:    p.Remote.AllowPrivate,
 		Proxy:           string(p.Remote.Proxy),
 		CAFile:          p.Remote.CAFile,
+		CA:              p.Remote.CA,
 		CertificateFile: p.Remote.ClientCertificate,
 		KeyFile:         p.Remote.ClientKey,
 		Insecure:        p.Remote.Insecure,

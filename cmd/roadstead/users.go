@@ -10,6 +10,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/storage/catalog"
 )
 
 // onAccounts are the settings of commands about accounts.
@@ -20,7 +21,7 @@ type onAccounts struct {
 // with calls fn with the accounts of the data directory.
 func (s onAccounts) with(fn func(ctx context.Context, a *access.Access) error) error {
 	return s.onCatalog.with(func(ctx context.Context, cfg Config, data *Data) error {
-		hosting, err := readHosting(ctx, data.Catalog)
+		holding, err := readHolding(ctx, data.Catalog)
 		if err != nil {
 			return err
 		}
@@ -29,7 +30,12 @@ func (s onAccounts) with(fn func(ctx context.Context, a *access.Access) error) e
 		if err != nil {
 			return err
 		}
-		a.SetProjects(accessProjects(cfg, hosting.beside(cfg)))
+		// Who may what does not depend on the passwords of registries.
+		served, err := holding.over(cfg, func(catalog.Registry) (Secret, error) { return "", nil })
+		if err != nil {
+			return err
+		}
+		a.SetProjects(accessProjects(served, holding.beside(cfg)))
 		return plain(fn(ctx, a))
 	})
 }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"roadstead/cache"
+	"roadstead/registry"
+	"roadstead/registry/api"
+	"roadstead/registry/console"
+	"roadstead/registry/estate"
+	"roadstead/registry/hosted"
+	"roadstead/registry/server"
+	"roadstead/registry/upstream"
+)
+
+// newEstate is what is administered, of this house.
+func (h *House) newEstate() *estate.Estate {
+	return estate.New(estate.Config{
+		Catalog: h.data.Catalog, Access: h.access, InForce: h.putInForce, Scrub: h.scrub,
+		Check: checkProxy, Ping: pingRegistry, CheckName: checkProjectName,
+		Builtin: func(name string) bool { _, ok := builtinProject(name); return ok },
+		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache, Down: h.upstreams.down,
+		File: h.cfg.File,
+	})
+}
+
+// cached is the content of proxies, which is deleted by forgetting it.
+type cached struct{ cache *cache.Cache }
+
+// DeleteRepository forgets all that is cached of a repository.
+func (c cached) DeleteRepository(ctx context.Context, repo registry.Repo) error {
+	return c.cache.ForgetRepository(ctx, repo)
+}
+
+// DeleteManifest forgets what is cached under a digest.
+func (c cached) DeleteManifest(ctx context.Context, repo registry.Repo, d registry.Digest) error {
+	return c.cache.Forget(ctx, repo, d)
+}
+
+// DeleteTag forgets a tag, and what only it leads to.
+func (c cached) DeleteTag(ctx context.Context, repo registry.Repo, tag string) error {
+	return c.cache.ForgetTag(ctx, repo, tag)
+}
+
+// noteCleaning keeps what the hosted registry says of a cleaning.
+func (h *House) noteCleaning(c hosted.Cleaning) {
+	if err := h.estate.Note(c); err != nil {
+		h.log.Error("a collection is not among those that are listed", "began", c.Began, "err", err)
+	}
+}
+
+// down reports whether no endpoint of a proxy answers.
+func (u *upstreams) down(project string) bool {
+	u.mu.Lock()
+	one, ok := u.current[project]
+	u.mu.Unlock()
+	if !ok {
+		return false
+	}
+	endpoints := one.registry.Stats().Endpoints
+	return len(endpoints) > 0 && !slices.ContainsFunc(endpoints, func(e upstream.EndpointStats) bool { return !e.Down })
+}
+
+// other answers what is no path of the registry API: the REST API, the console, and logins.
+func (h *House) other() http.Handler {
+	rest := api.New(api.Config{
+		Estate: h.estate, Access: h.access, URL: h.cfg.URL, Version: thisBuild().Version, OIDC: h.cfg.OIDC.Issuer != "",
+		Health: h.components, Room: h.data.Store.Free, Upstreams: h.upstreams.figures, Cache: h.figures, Stopping: h.draining.Load, Log: h.log,
+	})
+	logins := h.access.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api" || strings.HasPrefix(r.URL.Path, "/api/") {
+			rest.ServeHTTP(w, r)
+			return
+		}
+		if console.Wants(r) {
+			h.console.ServeHTTP(w, r)
+			return
+		}
+		logins.ServeHTTP(w, r)
+	})
+}
+
+// newConsole is the pages that people see of this house.
+func (h *House) newConsole() (*console.Console, error) {
+	issuer := ""
+	if u, err := url.Parse(h.cfg.OIDC.Issuer); err == nil {
+		issuer = u.Host
+	}
+	return console.New(console.Config{
+		Access: h.access, Estate: h.estate, Issuer: issuer, Version: thisBuild().Version, Log: h.log,
+		Cache: h.cache.Stats, Flights: h.cache.Flights, Hosted: h.hosted.Stats, Upstreams: h.upstreams.Stats,
+		Server: func() server.Stats { return h.server.Stats() }, // which is made with these pages
+	})
+}
+
+// components are the parts of the house as the REST API shows them.
+func (h *House) components(ctx context.Context) []api.Component {
+	core := func(name string, err error) api.Component {
+		c := api.Component{Name: name, Core: true}
+		if err != nil {
+			c.Error = err.Error()
+		}
+		return c
+	}
+	all := []api.Component{core("core", h.stopping()), core("database", h.readable(ctx)), core("registry", h.writable())}
+	for _, c := range h.upstreams.health() {
+		all = append(all, api.Component{Name: c.Name, Error: c.Error})
+	}
+	return all
+}
+
+func (h *House) stopping() error {
+	if h.draining.Load() {
+		return errors.New("it is stopping")
+	}
+	return nil
+}

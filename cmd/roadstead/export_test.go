@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"roadstead/storage/catalog"
+)
+
+const exportedConfig = `
+listen: 127.0.0.1:5055
+url: https://mirror.example.com
+oidc: { issuer: "https://login.example.com", client_id: roadstead, client_secret: "canary-1", admin_group: admins, groups: [ { group: dev, project: production, role: developer } ] }
+storage: { directory: DATA, max_size: 80%, floor: 0B }
+uploads: { max: 1500MB, idle: 36h }
+collect: { every: 12h }
+memory: 32MiB
+log: { level: warn, format: json }
+hosts: { quay.mirror.example.com: quay.io }
+builtin_projects: false
+projects:
+  docker.io: { username: me, password: canary-2, ttl: 5m, deny: [ "evil/**" ], proxy: "http://user:canary-3@proxy.example:3128" }
+  quay.io: { keep: 30d, stale_for: 12h, negative_ttl: 0s, pin: [ "coreos/etcd:v3" ], prefix: team, allow_private: true, proxy: direct }
+  production: { hosted: true, quota: 10GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d } }
+`
+
+// What is exported means what is in force, and has no secret in it.
+func TestConfigExport(t *testing.T) {
+	dir := t.TempDir()
+	text := strings.ReplaceAll(exportedConfig, "DATA", filepath.Join(dir, "data"))
+	cfg, faults := parseConfig(filepath.Join(dir, "roadstead.yaml"), []byte(text), environment(nil))
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := settle(t.Context(), db, cfg); err != nil {
+		t.Fatal(err)
+	}
+	ttl := time.Hour
+	err = db.Durable(t.Context(), func(tx *catalog.Tx) error {
+		id, err := tx.AddRegistry(catalog.Registry{Name: "mine", Kind: "docker-registry", URL: "https://mirror.example", Username: "u", Password: "canary-sealed", Insecure: true})
+		if err != nil {
+			return err
+		}
+		if err := tx.PutProject(catalog.Project{Name: "made", Registry: id, Public: true, Policy: catalog.Policy{TTL: &ttl, Deny: []string{"a:${b}"}}}); err != nil {
+			return err
+		}
+		return tx.PutProject(catalog.Project{Name: "ours", Quota: 12345, Immutable: []string{"v*"}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := readHolding(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, err := now.whole(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := export(streams{out: &out}, served); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "canary") {
+		t.Errorf("a secret is in it:\n%s", out.String())
+	}
+	for _, comment := range []string{"# Store it: roadstead secret set oidc", "# Store it: roadstead secret set docker.io", "# Store it: roadstead secret set made"} {
+		if !strings.Contains(out.String(), comment) {
+			t.Errorf("it does not say %q:\n%s", comment, out.String())
+		}
+	}
+	again, faults := parseConfig(filepath.Join(dir, "roadstead.yaml"), out.Bytes(), environment(nil))
+	if len(faults) > 0 {
+		t.Fatalf("%v\n%s", faults, out.String())
+	}
+	// Where secrets are kept is what may differ, and who declares a project.
+	for _, c := range []*Config{&served, &again} {
+		c.OIDC.ClientSecret, c.OIDC.ClientSecretName = "", ""
+		for i := range c.Projects {
+			p := &c.Projects[i]
+			p.Remote.Password, p.Remote.PasswordSecret = "", ""
+			if p.Name == "docker.io" {
+				p.Remote.Proxy = ""
+			}
+		}
+	}
+	served.File = again.File
+	if !reflect.DeepEqual(sorted(served), sorted(again)) {
+		t.Errorf("exported %+v\nread     %+v\n%s", sorted(served), sorted(again), out.String())
+	}
+
+	// Used on the same catalog it takes over what was made.
+	after, err := settle(t.Context(), db, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"made", "ours"} {
+		if p, ok := after.project(name); !ok || !p.Configured {
+			t.Errorf("%s = %+v, want it declared", name, p)
+		}
+	}
+}
+
+// sorted has the projects of a configuration in the order of their names.
+func sorted(c Config) Config {
+	slices.SortFunc(c.Projects, func(a, b Project) int { return cmp.Compare(a.Name, b.Name) })
+	return c
+}

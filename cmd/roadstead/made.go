@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"roadstead/registry/estate"
+	"roadstead/registry/upstream"
+	"roadstead/rewrite"
+	"roadstead/storage/catalog"
+)
+
+// madeProxy is a proxy that somebody has made, in the words of the configuration.
+func madeProxy(row catalog.Project, r catalog.Registry, password Secret) Project {
+	p := newProject(row.Name)
+	p.Public = row.Public
+	p.Hub = r.Kind == estate.DockerHub
+	p.Names = []string{p.Name}
+	p.Remote = Remote{
+		Endpoints: endpointsOf(r), Prefix: row.Policy.Prefix,
+		Username: r.Username, Password: password,
+		CA: r.CA, Insecure: r.Insecure, AllowPrivate: r.AllowPrivate,
+	}
+	if password == "" {
+		p.Remote.Username = "" // without it, it is nobody: what is public there is served
+	}
+	for _, set := range []struct {
+		from *time.Duration
+		to   *time.Duration
+	}{{row.Policy.TTL, &p.TTL}, {row.Policy.StaleFor, &p.StaleFor}, {row.Policy.Keep, &p.Keep}} {
+		if set.from != nil {
+			*set.to = *set.from
+		}
+	}
+	p.Allow, p.Deny, p.Pin, p.KeepGone = row.Policy.Allow, row.Policy.Deny, row.Policy.Pin, row.Policy.KeepGone
+	return p
+}
+
+// checkProxy says why a proxy that somebody makes could not be served, or nil. It asks nobody.
+func checkProxy(row catalog.Project, r catalog.Registry, password string) error {
+	p := madeProxy(row, r, Secret(password))
+	if _, err := rewrite.NewTable([]rewrite.Project{{Name: p.Name, Hub: p.Hub, Hosts: p.Names}}, nil, ""); err != nil {
+		return err
+	}
+	u, err := upstream.New(upstreamConfig(p))
+	if err != nil {
+		return err
+	}
+	u.Close()
+	return nil
+}
+
+// pingRegistry asks a registry whether it is one.
+func pingRegistry(ctx context.Context, r catalog.Registry, password string) error {
+	u, err := upstream.New(upstreamConfig(madeProxy(catalog.Project{Name: r.Name}, r, Secret(password))))
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	return u.Ping(ctx)
+}
+
+// endpointsOf are the base URLs to ask for a registry. Those of a built-in project that begins with
+// the same one are known to be one registry, one a mirror of what is missing at the other.
+func endpointsOf(r catalog.Registry) []string {
+	url := estate.BaseURL(r)
+	for _, b := range builtin {
+		if b.endpoints[0] == url {
+			return slices.Clone(b.endpoints)
+		}
+	}
+	return []string{url}
+}
+
+// kindOf is the kind of registry that a declared proxy is a cache of, in Harbor's words.
+func kindOf(p Project) string {
+	if p.Hub {
+		return estate.DockerHub
+	}
+	if len(p.Remote.Endpoints) == 0 {
+		return estate.DockerRegistry
+	}
+	return estate.KindOf(p.Remote.Endpoints[0])
+}
+
+// password opens the password of a registry.
+func (h *House) password(r catalog.Registry) (Secret, error) {
+	if r.Password == "" {
+		return "", nil
+	}
+	password, err := h.access.Unseal(estate.SecretOf(r.ID), r.Password)
+	return Secret(password), err
+}
