@@ -97,6 +97,11 @@ func open(t testing.TB) *town {
 		Ping:      func(context.Context, catalog.Registry, string) error { return v.down },
 		Builtin:   func(string) bool { return false },
 		CheckName: registry.CheckProject, Cleaner: idle{}, Hosted: contents{v}, Cached: contents{v},
+		Scrub: func(ctx context.Context, step func(done, total int64)) (string, error) {
+			step(1<<20, 4<<20)
+			<-ctx.Done()
+			return "a quarter of it", ctx.Err()
+		},
 		Read: func(_ context.Context, d registry.Digest, most int64) ([]byte, error) {
 			b, ok := v.content[d]
 			if !ok || int64(len(b)) > most {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"roadstead/registry"
 )
@@ -232,6 +233,42 @@ func TestJobs(t *testing.T) {
 	b.post("/c/jobs/1/stop", nil).leads(t, "/c/jobs?done=job.stopped")
 	b.post("/c/jobs/7/stop", nil).has(t, http.StatusNotFound)
 	v.as("gina").post("/c/jobs", nil).has(t, http.StatusForbidden)
+}
+
+func TestTasks(t *testing.T) {
+	v := open(t)
+	b := v.as("admin")
+	b.get("/c/jobs").has(t, http.StatusOK, "Scrub now", "Evict now", "Fetch it")
+	b.post("/c/tasks", url.Values{"do": {"scrub"}}).leads(t, "/c/jobs?done=task.started")
+	running := func() bool { return strings.Contains(b.get("/c/jobs").body, "1 MiB / 4 MiB") }
+	for end := time.Now().Add(10 * time.Second); !running() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	b.get("/c/jobs").has(t, http.StatusOK, "Running", "1 MiB / 4 MiB", "/c/tasks/1/stop", "admin")
+	b.post("/c/tasks", url.Values{"do": {"scrub"}}).has(t, http.StatusConflict, "Job 1 does just that already")
+	v.as("gina").post("/c/tasks/1/stop", nil).has(t, http.StatusNotFound)
+	b.post("/c/tasks/1/stop", nil).leads(t, "/c/jobs?done=task.stopped")
+	b.post("/c/tasks/9/stop", nil).has(t, http.StatusNotFound)
+	b.post("/c/tasks", url.Values{"do": {"warm"}, "image": {"shop/web:1"}}).has(t, http.StatusUnprocessableEntity, `value="shop/web:1"`, "is no proxy")
+	b.post("/c/tasks", url.Values{"do": {"warm"}, "image": {"nowhere/web"}}).has(t, http.StatusNotFound, `value="nowhere/web"`)
+	b.post("/c/tasks", url.Values{"do": {"dance"}}).has(t, http.StatusUnprocessableEntity)
+	v.as("gina").post("/c/tasks", url.Values{"do": {"scrub"}}).has(t, http.StatusForbidden)
+}
+
+func TestSplitImage(t *testing.T) {
+	for image, want := range map[string][2]string{
+		"docker.io/library/busybox":           {"docker.io/library/busybox", "latest"},
+		"docker.io/library/busybox:1.36":      {"docker.io/library/busybox", "1.36"},
+		"quay.io/a/b@sha256:abc":              {"quay.io/a/b", "sha256:abc"},
+		"busybox":                             {"busybox/", "latest"}, // a project, and no repository
+		"": {"", "latest"},
+		"host:5000/docker.io/library/busybox": {"host:5000/docker.io/library/busybox", "latest"},
+	} {
+		repo, reference := splitImage(image)
+		if repo.String() != want[0] || reference != want[1] {
+			t.Errorf("%q is %q and %q, want %q", image, repo, reference, want)
+		}
+	}
 }
 
 func TestPins(t *testing.T) {

@@ -20,6 +20,7 @@ type jobs struct {
 	EvictedOf int64
 	CanStart  bool
 	CanStop   bool
+	Tasks     tasks
 	Error     *trouble
 }
 
@@ -39,6 +40,7 @@ func (v *visit) showJobs(status int, t *trouble) error {
 	page.Evicted, page.EvictedOf = cached.EvictedBytes, cached.EvictedCount
 	page.CanStart = v.may(registry.Create, access.Collection, "")
 	page.CanStop = v.may(access.Stop, access.Collection, "")
+	page.Tasks = v.tasks()
 	return v.show(status, "jobs", v.say("nav.jobs"), page)
 }
 

@@ -79,6 +79,8 @@ func (c *Console) inside() map[string]func(*visit) error {
 		"GET /c/jobs":               listJobs,
 		"POST /c/jobs":              startCollection,
 		"POST /c/jobs/{id}/stop":    stopCollection,
+		"POST /c/tasks":             startTask,
+		"POST /c/tasks/{id}/stop":   stopTask,
 		"GET /c/audit":              showAudit,
 		"GET /c/users":              listUsers,
 		"POST /c/users":             addUser,

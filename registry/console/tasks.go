@@ -1,0 +1,78 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+
+	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/estate"
+)
+
+// tasks are the jobs beside collections: what somebody has started and that goes on without him.
+type tasks struct {
+	All      []estate.Job
+	CanScrub bool
+	CanEvict bool
+	Image    string // of the form for warming, as it was sent
+	Platform string
+}
+
+func (v *visit) tasks() tasks {
+	return tasks{
+		All:      v.config.Estate.Jobs(v.me, ""),
+		CanScrub: v.may(registry.Create, access.Scrub, ""),
+		CanEvict: v.may(registry.Create, estate.Eviction, ""),
+		Image:    strings.TrimSpace(v.r.PostFormValue("image")),
+		Platform: strings.TrimSpace(v.r.PostFormValue("platforms")),
+	}
+}
+
+// startTask starts a scrub, an eviction or a warm-up.
+func startTask(v *visit) error {
+	ctx, err := v.r.Context(), error(nil)
+	switch v.r.PostFormValue("do") {
+	case "scrub":
+		_, err = v.config.Estate.StartScrub(ctx, v.me)
+	case "evict":
+		_, err = v.config.Estate.StartEviction(ctx, v.me)
+	case "warm":
+		repo, reference := splitImage(strings.TrimSpace(v.r.PostFormValue("image")))
+		platforms := strings.FieldsFunc(v.r.PostFormValue("platforms"), func(c rune) bool { return c == ',' || c == ' ' })
+		_, err = v.config.Estate.Warm(ctx, v.me, repo, reference, platforms)
+	default:
+		return errForm
+	}
+	if err != nil {
+		t := v.trouble(err)
+		if !t.amends() && t.Status != http.StatusNotFound {
+			return err
+		}
+		return v.showJobs(t.Status, &t)
+	}
+	return v.done(home+"jobs", "task.started")
+}
+
+func stopTask(v *visit) error {
+	id, err := v.number("id")
+	if err != nil {
+		return err
+	}
+	if err := v.config.Estate.StopJob(v.r.Context(), v.me, id); err != nil {
+		return err
+	}
+	return v.done(home+"jobs", "task.stopped")
+}
+
+// splitImage cuts what people write of an image, "docker.io/library/busybox:1.36", into the
+// repository and the tag, "latest" where there is none, or the digest.
+func splitImage(image string) (repo registry.Repo, reference string) {
+	if name, digest, ok := strings.Cut(image, "@"); ok {
+		return registry.SplitRepo(name), digest
+	}
+	i := strings.LastIndexByte(image, ':')
+	if i < strings.LastIndexByte(image, '/') || i < 0 {
+		return registry.SplitRepo(image), "latest"
+	}
+	return registry.SplitRepo(image[:i]), image[i+1:]
+}
