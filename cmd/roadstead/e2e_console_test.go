@@ -38,7 +38,7 @@ func TestTheConsoleInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := startNode(t, nodeConfig{tls: true, more: map[string]any{"admin_password_file": first}})
-	for _, look := range consoleLooks {
+	for i, look := range consoleLooks {
 		t.Run(look.String(), func(t *testing.T) {
 			look.trusts = n.ca
 			s := &sitting{browser: startBrowser(t, look.browserOptions), t: t, node: n, up: up, img: img, name: strings.ToLower(look.String())}
@@ -55,10 +55,41 @@ func TestTheConsoleInABrowser(t *testing.T) {
 				s.hosted()
 				s.deleteAll()
 			}
+			if i == 0 {
+				s.article()
+			}
 			s.follow(".me button")
 			s.waitFor("#password")
 		})
 	}
+}
+
+// article makes the five registries and the five public projects of the article and pulls through each.
+func (s *sitting) article() {
+	for _, name := range []string{"docker.io", "quay.io", "gcr.io", "k8s.gcr.io", "ghcr.io"} {
+		s.open(s.node.url + "/c/registries/new")
+		s.fill("#name", name)
+		s.choose("#kind", "docker-registry")
+		s.fill("#url", s.up.url)
+		s.click("summary")
+		s.click("#allow_private")
+		s.follow("form.card .actions button:first-child")
+		s.done()
+		s.open(s.node.url + "/c/projects/new")
+		s.fill("#name", name)
+		s.run(fmt.Sprintf(`{ const list = document.querySelector("#registry"); list.value = [...list.options].find(o => o.text == %q).value }`, name))
+		s.click("#public")
+		s.follow("form.card .actions button")
+		s.done()
+		if err := s.node.pull(name+"/library/busybox", "1.36", s.img); err != nil {
+			s.t.Error(err)
+		}
+	}
+	s.open(s.node.url + "/c/projects")
+	for _, name := range []string{"docker.io", "quay.io", "gcr.io", "k8s.gcr.io", "ghcr.io"} {
+		s.reads(name)
+	}
+	s.inspect("console-article")
 }
 
 // sitting is somebody at a browser.
