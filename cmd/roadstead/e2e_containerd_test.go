@@ -95,6 +95,25 @@ func (c *containerd) run(t *testing.T, args ...string) []byte {
 	return run(t, environment(c.dir), c.ctr, append([]string{"--address", c.socket, "--namespace", c.namespace}, args...)...)
 }
 
+// push pushes what the daemon has under a name of its own. On a busy machine the command sometimes
+// loses its own daemon in the middle of reading a blob from that, over a socket that the registry has
+// nothing to do with; it says so with an error of gRPC, and then it is asked again.
+func (c *containerd) push(t *testing.T, who account, name, local string) {
+	t.Helper()
+	args := []string{"--address", c.socket, "--namespace", c.namespace, "images", "push", "--user", who.name + ":" + who.secret,
+		"--hosts-dir", c.dir + "/hosts", name, local}
+	var err error
+	for range 3 {
+		if _, err = try(environment(c.dir), c.ctr, args...); err == nil || !strings.Contains(err.Error(), "rpc error: code = Internal desc = unexpected EOF") {
+			break
+		}
+		t.Log("ctr lost its daemon, and is asked again")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // pull pulls an image by the name that it has in the world and unpacks it.
 func (c *containerd) pull(t *testing.T, ref reference, img *image) {
 	t.Helper()

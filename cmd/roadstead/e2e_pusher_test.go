@@ -176,7 +176,7 @@ var pushers = []pusher{
 			run(t, h.env, "/bin/tar", "-cf", archive, "-C", layout, ".")
 			c.run(t, "images", "import", "--no-unpack", "--all-platforms", "--base-name", "layout", archive)
 			c.server(t, h.node)
-			c.run(t, "images", "push", "--user", h.who.name+":"+h.who.secret, "--hosts-dir", c.dir+"/hosts", ref.at(h.node), "layout:1")
+			c.push(t, h.who, ref.at(h.node), "layout:1")
 		},
 	},
 }
