@@ -261,7 +261,7 @@ func TestSplitImage(t *testing.T) {
 		"docker.io/library/busybox:1.36":      {"docker.io/library/busybox", "1.36"},
 		"quay.io/a/b@sha256:abc":              {"quay.io/a/b", "sha256:abc"},
 		"busybox":                             {"busybox/", "latest"}, // a project, and no repository
-		"": {"", "latest"},
+		"":                                    {"", "latest"},
 		"host:5000/docker.io/library/busybox": {"host:5000/docker.io/library/busybox", "latest"},
 	} {
 		repo, reference := splitImage(image)
