@@ -157,8 +157,7 @@ func (h *House) follow() error {
 	if err == nil {
 		cfg := h.revealed(ctx, h.cfg)
 		if h.holding.equal(next) && slices.EqualFunc(cfg.Projects, h.cfg.Projects, func(a, b Project) bool { return a.Remote.Password == b.Remote.Password }) {
-			// Accounts have changed, which access sees by itself, or when to collect.
-			return h.estate.Follow(ctx)
+			return nil // accounts have changed, which access sees by itself, or when to collect
 		}
 		err = h.enforce(cfg, next)
 	}

@@ -62,8 +62,12 @@ func (u *upstreams) down(project string) bool {
 	if !ok {
 		return false
 	}
-	endpoints := one.registry.Stats().Endpoints
-	return len(endpoints) > 0 && !slices.ContainsFunc(endpoints, func(e upstream.EndpointStats) bool { return !e.Down })
+	return unreachable(one.registry)
+}
+
+// unreachable reports whether no endpoint of an upstream answers.
+func unreachable(r *upstream.Registry) bool {
+	return !slices.ContainsFunc(r.Stats().Endpoints, func(e upstream.EndpointStats) bool { return !e.Down })
 }
 
 // other answers what is no path of the registry API: the REST API, the console, and logins.

@@ -13,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"roadstead/registry/admin"
-	"roadstead/registry/upstream"
 	"roadstead/storage"
 )
 
@@ -39,8 +38,7 @@ func (u *upstreams) health() []admin.Component {
 	var all []admin.Component
 	for _, name := range slices.Sorted(maps.Keys(current)) {
 		var down error
-		endpoints := current[name].registry.Stats().Endpoints
-		if !slices.ContainsFunc(endpoints, func(e upstream.EndpointStats) bool { return !e.Down }) {
+		if unreachable(current[name].registry) {
 			down = errors.New("no endpoint answers; what is cached is served")
 		}
 		c := component("upstream "+name, down)

@@ -205,12 +205,17 @@ func (c *call) listArtifacts() error {
 // maxArtifacts is how many are shown to whoever asks for all: of each the manifest is read.
 const maxArtifacts = 1000
 
-func (c *call) readArtifact() error {
-	s, err := c.shelf()
-	if err != nil {
-		return err
+// artifact is the artifact of the path, and where it is.
+func (c *call) artifact() (s shelf, a catalog.Artifact, err error) {
+	if s, err = c.shelf(); err != nil {
+		return s, a, err
 	}
-	a, err := c.estate.Artifact(c.ctx(), c.who, c.project(), c.item("repository"), c.item("reference"))
+	a, err = c.estate.Artifact(c.ctx(), c.who, c.project(), c.item("repository"), c.item("reference"))
+	return s, a, err
+}
+
+func (c *call) readArtifact() error {
+	s, a, err := c.artifact()
 	if err != nil {
 		return err
 	}
@@ -219,11 +224,7 @@ func (c *call) readArtifact() error {
 
 // readHistory is how an image was built, as its configuration says.
 func (c *call) readHistory() error {
-	s, err := c.shelf()
-	if err != nil {
-		return err
-	}
-	a, err := c.estate.Artifact(c.ctx(), c.who, c.project(), c.item("repository"), c.item("reference"))
+	s, a, err := c.artifact()
 	if err != nil {
 		return err
 	}
@@ -252,11 +253,7 @@ func (c *call) listTags() error {
 	if err != nil {
 		return err
 	}
-	s, err := c.shelf()
-	if err != nil {
-		return err
-	}
-	a, err := c.estate.Artifact(c.ctx(), c.who, c.project(), c.item("repository"), c.item("reference"))
+	s, a, err := c.artifact()
 	if err != nil {
 		return err
 	}

@@ -294,12 +294,12 @@ func (e *Estate) keep(tx *catalog.Tx, ctx context.Context, c Collection) (int64,
 	if i >= 0 {
 		c.Parameters = all[i].Parameters
 		all[i] = c
-		return c.ID, tx.PutSetting(historySetting, all)
+		return c.ID, tx.KeepSetting(historySetting, all)
 	}
 	c.ID = 1
 	if n := len(all); n > 0 {
 		c.ID = all[n-1].ID + 1
 		all = all[max(0, n+1-maxCollections):]
 	}
-	return c.ID, tx.PutSetting(historySetting, append(all, c))
+	return c.ID, tx.KeepSetting(historySetting, append(all, c))
 }

@@ -11,13 +11,21 @@ import (
 
 // PutSetting keeps what is set for the whole house under a name: anything that has a form in JSON.
 func (tx *Tx) PutSetting(name string, value any) error {
+	if err := tx.KeepSetting(name, value); err != nil {
+		return err
+	}
+	if err := tx.changed(); err != nil {
+		return tx.spoil(err, "put setting %s", name)
+	}
+	return nil
+}
+
+// KeepSetting is PutSetting for what nobody keeps in memory, and so need not be told of.
+func (tx *Tx) KeepSetting(name string, value any) error {
 	text, err := json.Marshal(value)
 	if err == nil {
 		_, err = tx.exec(`INSERT INTO settings (name, value, changed_at) VALUES ($1, $2, $3)
 			ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at`, name, string(text), millis(time.Now()))
-	}
-	if err == nil {
-		err = tx.changed()
 	}
 	if err != nil {
 		return tx.spoil(err, "put setting %s", name)
