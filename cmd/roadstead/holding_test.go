@@ -424,7 +424,7 @@ func TestTheSwitchboardHandsOutWhatTheRoomsReturn(t *testing.T) {
 	}
 	defer h.Close()
 	known := func(project string) bool { return project != "old.example" && h.table.Load().Known(project) }
-	board := switchboard{h.hosted, h.cache, h.data.Catalog, known, &pulls{}}
+	board := switchboard{h.hosted, h.cache, h.data.Catalog, known}
 	for repo, d := range map[registry.Repo]digest.Digest{web: layer, hub: cached} {
 		blob, err := board.Blob(ctx, repo, d)
 		if err != nil {

@@ -115,7 +115,8 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	}
 	known := func(project string) bool { return h.table.Load().Known(project) }
 	h.server = server.New(server.Config{
-		Registry: switchboard{h.hosted, h.cache, h.data.Catalog, known, &h.pulls},
+		Registry: switchboard{h.hosted, h.cache, h.data.Catalog, known},
+		Pulled:   h.pulled,
 		Writer:   h.hosted,
 		Uploader: h.hosted,
 		Hosted:   h.hosted.Has,

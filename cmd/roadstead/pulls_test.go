@@ -34,10 +34,10 @@ func TestPullsAreCounted(t *testing.T) {
 	for range 3 {
 		var all sync.WaitGroup
 		for range 10 {
-			all.Go(func() { p.add(web, at) })
+			all.Go(func() { p.add(given{web, digest.FromString("a")}, catalog.LastPull{At: at}) })
 		}
 		all.Wait()
-		p.add(gone, at)
+		p.add(given{gone, digest.FromString("a")}, catalog.LastPull{At: at})
 		if err := p.write(t.Context(), db); err != nil {
 			t.Fatal(err)
 		}
@@ -47,9 +47,51 @@ func TestPullsAreCounted(t *testing.T) {
 	}
 
 	for i := range 2 * mostPulled {
-		p.add(registry.Repo{Project: "p", Name: fmt.Sprint(i)}, at)
+		p.add(given{registry.Repo{Project: "p", Name: fmt.Sprint(i)}, digest.FromString("a")}, catalog.LastPull{At: at})
 	}
-	if n := len(p.take()); n != mostPulled {
-		t.Errorf("%d repositories are remembered, want at most %d", n, mostPulled)
+	if repos, last := p.take(); len(repos) != mostPulled || len(last) != mostPulled {
+		t.Errorf("%d repositories and %d manifests are remembered, want at most %d", len(repos), len(last), mostPulled)
+	}
+}
+
+// What the catalog is told of a moment after it was pulled has who that was, and what it is never told
+// of is remembered no longer than until the next time.
+func TestWhoPulledWaitsForTheCatalog(t *testing.T) {
+	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	busybox := registry.Repo{Project: "docker.io", Name: "library/busybox"}
+	image, never := digest.FromString("image"), digest.FromString("never")
+	at := time.Now().Truncate(time.Millisecond)
+	var p pulls
+	for _, d := range []registry.Digest{image, never} {
+		p.add(given{busybox, d}, catalog.LastPull{At: at, By: "alice"})
+		p.add(given{busybox, d}, catalog.LastPull{At: at.Add(-time.Second), By: "robot$late"})
+	}
+	write := func() {
+		t.Helper()
+		if err := p.write(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	m := registry.Manifest{Descriptor: registry.Descriptor{MediaType: registry.MediaTypeOCIManifest, Digest: image, Size: 100}}
+	err = db.Update(t.Context(), func(tx *catalog.Tx) error { return tx.AddManifest(busybox, m, registry.References{}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	write()
+	a, err := db.Artifact(t.Context(), busybox, image.String())
+	if err != nil || a.LastPull.By != "alice" || !a.PulledAt.Equal(at) {
+		t.Errorf("artifact = %+v, %v, want it pulled by alice at %s", a, err, at)
+	}
+	_, last := p.take()
+	if _, waits := last[given{busybox, never}]; len(last) != 1 || !waits {
+		t.Errorf("%v waits, want only what the catalog does not know", last)
+	}
+	if p.again(last, at.Add(2*pullsEvery)); len(p.last) != 0 {
+		t.Errorf("%v still waits", p.last)
 	}
 }

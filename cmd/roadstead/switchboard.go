@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"roadstead/cache"
 	"roadstead/registry"
@@ -19,7 +18,6 @@ type switchboard struct {
 	cache   *cache.Cache
 	catalog *catalog.DB
 	known   func(project string) bool // what is served, of either kind
-	pulls   *pulls
 }
 
 // room is what a registry of either kind can answer.
@@ -43,13 +41,9 @@ func (s switchboard) Resolve(ctx context.Context, repo registry.Repo, tag string
 	return s.room(repo).Resolve(ctx, repo, tag)
 }
 
-// Manifest is that of the room, and counts as a pull.
+// Manifest is that of the room.
 func (s switchboard) Manifest(ctx context.Context, repo registry.Repo, d registry.Digest) (registry.Manifest, error) {
-	m, err := s.room(repo).Manifest(ctx, repo, d)
-	if err == nil {
-		s.pulls.add(repo, time.Now())
-	}
-	return m, err
+	return s.room(repo).Manifest(ctx, repo, d)
 }
 
 // Blob is that of the room.

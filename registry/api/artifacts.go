@@ -24,6 +24,7 @@ type artifactView struct {
 	Size         int64               `json:"size"` // with all that it is made of
 	PushedAt     stamp               `json:"push_time"`
 	PulledAt     stamp               `json:"pull_time"`
+	PulledBy     *string             `json:"pull_username,omitempty"` // ours; nil: not known, or not for everybody
 	Attributes   map[string]any      `json:"extra_attrs"`
 	Annotations  map[string]string   `json:"annotations"`
 	References   []referenceView     `json:"references"`
@@ -110,6 +111,9 @@ func (s shelf) view(a catalog.Artifact, look estate.Look) artifactView {
 		Project: s.project.ID, Repository: s.repo.ID, Name: s.repo.Repo.String(), Digest: a.Digest.String(), Size: a.Total,
 		PushedAt: stamp(a.PushedAt), PulledAt: stamp(a.PulledAt), Attributes: map[string]any{}, Annotations: look.Annotations,
 		References: []referenceView{}, Tags: []tagView{}, Labels: []string{}, Accessories: []string{}, Additions: map[string]addition{},
+	}
+	if !a.LastPull.At.IsZero() {
+		v.PulledBy = &a.LastPull.By
 	}
 	if v.MediaType == "" {
 		v.MediaType = a.MediaType

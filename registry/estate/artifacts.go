@@ -35,7 +35,7 @@ func (e *Estate) Shown(ctx context.Context, p registry.Principal, repo registry.
 	if err != nil {
 		return Shown{}, err
 	}
-	is, err := e.artifact(ctx, repo, reference)
+	is, err := e.artifactFor(ctx, p, repo, reference)
 	if err != nil {
 		return Shown{}, err
 	}

@@ -146,23 +146,38 @@ func (e *Estate) DeleteRepository(ctx context.Context, p registry.Principal, ref
 	return e.do(deletion{p, remote, registry.Repository, repo, "", row}, func(c Content) error { return c.DeleteRepository(ctx, repo) })
 }
 
-// Artifacts lists a page of what a repository has, and how much there is.
+// Artifacts lists a page of what a repository has, and how much there is. Who pulled it is for whoever
+// may read the log of the project: everybody else learns when that was.
 func (e *Estate) Artifacts(ctx context.Context, p registry.Principal, ref Ref, name string, f catalog.ArtifactFilter, page catalog.Page) ([]catalog.Artifact, int, error) {
 	repo, _, err := e.within(ctx, p, registry.List, registry.Artifact, ref, name)
 	if err != nil {
 		return nil, 0, err
 	}
 	all, total, err := e.catalog.BrowseArtifacts(ctx, repo, f, page)
+	if e.may(p, registry.List, access.Log, repo.Project) != nil {
+		for i := range all {
+			all[i].LastPull = catalog.LastPull{}
+		}
+	}
 	return all, total, missing(err, "there is no repository %s", repo)
 }
 
-// Artifact returns what a tag or a digest stands for.
+// Artifact returns what a tag or a digest stands for, to whom Artifacts would show it.
 func (e *Estate) Artifact(ctx context.Context, p registry.Principal, ref Ref, name, reference string) (catalog.Artifact, error) {
 	repo, _, err := e.within(ctx, p, registry.Read, registry.Artifact, ref, name)
 	if err != nil {
 		return catalog.Artifact{}, err
 	}
-	return e.artifact(ctx, repo, reference)
+	return e.artifactFor(ctx, p, repo, reference)
+}
+
+// artifactFor is artifact without what only some may know.
+func (e *Estate) artifactFor(ctx context.Context, p registry.Principal, repo registry.Repo, reference string) (catalog.Artifact, error) {
+	a, err := e.artifact(ctx, repo, reference)
+	if e.may(p, registry.List, access.Log, repo.Project) != nil {
+		a.LastPull = catalog.LastPull{}
+	}
+	return a, err
 }
 
 func (e *Estate) artifact(ctx context.Context, repo registry.Repo, reference string) (catalog.Artifact, error) {

@@ -37,6 +37,9 @@ func (s *Server) manifest(ctx context.Context, res *response, r *http.Request) e
 	if err != nil {
 		return err
 	}
+	if s.config.Pulled != nil && !res.head {
+		s.config.Pulled(res.principal, res.repo, d)
+	}
 	return res.content(r, m.MediaType, d, bytes.NewReader(m.Bytes))
 }
 

@@ -43,6 +43,10 @@ type Config struct {
 	// Access says who may do what. Nil: anybody may read everything, and nobody write.
 	Access Access
 
+	// Pulled is told of each manifest that a GET is answered with, and by whom it was asked for: nil
+	// where nobody can say. It must not wait. Nil: nobody is told.
+	Pulled func(registry.Principal, registry.Repo, registry.Digest)
+
 	// Route says which repository is meant by a name, the ns parameter that came with it and
 	// the Host header. Nil: the first component is the project.
 	Route func(host, ns, name string) (registry.Repo, error)

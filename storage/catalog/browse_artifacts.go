@@ -21,7 +21,8 @@ type Artifact struct {
 	ArtifactType string          // of one that has a subject; others are not asked for theirs
 	Subject      registry.Digest // what it refers to, or ""
 	PushedAt     time.Time       // when it was last pushed or, in a proxy project, came here
-	PulledAt     time.Time       // coarse; zero: not since then, as far as is known
+	PulledAt     time.Time       // coarse unless LastPull is known; zero: not since then, as far as is known
+	LastPull     LastPull        // for those only who may know who does what in the project
 	Tags         []NamedTag      // those that are not gone, in byte order
 }
 
@@ -178,9 +179,10 @@ func (db *DB) artifacts(ctx context.Context, s shelf, f ArtifactFilter, p Page) 
 	query += newest + p.slice(&c)
 	repository := c.bind(s.id)
 	var all []Artifact
-	err = db.read.each(ctx, `SELECT c.id, c.digest, c.media_type, c.size, l.linked_at, c.used_at, h.projects, a.artifact_type, o.digest
+	err = db.read.each(ctx, `SELECT c.id, c.digest, c.media_type, c.size, l.linked_at, c.used_at, h.projects, a.artifact_type, o.digest, p.pulled_at, p.pulled_by
 		FROM links l JOIN content c ON c.id = l.content_id JOIN holders h ON h.id = c.holders_id
 		LEFT JOIN subjects a ON a.manifest_id = c.id LEFT JOIN content o ON o.id = a.subject_id
+		LEFT JOIN last_pulls p ON p.content_id = l.content_id AND p.repository_id = l.repository_id
 		WHERE l.repository_id = `+repository+` AND l.content_id IN (`+query+`)`+newest, c.args, func(rows *sql.Rows) error {
 		a, err := s.scan(rows)
 		all = append(all, a)
@@ -198,17 +200,22 @@ func (s shelf) scan(rows *sql.Rows) (a Artifact, err error) {
 		key, subject []byte
 		pushed, used int64
 		projects     string
-		kind         sql.NullString
+		kind, by     sql.NullString
+		last         sql.NullInt64
 	)
-	if err := rows.Scan(&a.ID, &key, &a.MediaType, &a.Size, &pushed, &used, &projects, &kind, &subject); err != nil {
+	if err := rows.Scan(&a.ID, &key, &a.MediaType, &a.Size, &pushed, &used, &projects, &kind, &subject, &last, &by); err != nil {
 		return a, err
 	}
 	a.PushedAt, a.ArtifactType = fromMillis(pushed), kind.String
 	// Content has one time of use, whoever used it: where other projects have it too, nobody
 	// shall learn here when theirs was pulled. It is set when content comes, before the link.
-	if used > pushed && projects == s.project {
+	switch {
+	case last.Valid:
+		a.LastPull = LastPull{fromMillis(last.Int64), by.String}
+		a.PulledAt = a.LastPull.At
+	case used > pushed && projects == s.project:
 		a.PulledAt = fromMillis(used)
-	} else if !s.hosted {
+	case !s.hosted:
 		a.PulledAt = a.PushedAt // that it was pulled brought it here
 	}
 	if a.Digest, err = unpack(key); err == nil && subject != nil {

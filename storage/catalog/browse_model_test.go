@@ -47,7 +47,7 @@ func (w world) anyStep(random *rand.Rand, tx *Tx) error {
 	repo := w.repos[random.IntN(len(w.repos))]
 	d := dg(w.names[random.IntN(len(w.names))])
 	tag := fmt.Sprint("tag", random.IntN(3))
-	switch random.IntN(11) {
+	switch random.IntN(13) {
 	case 0, 1, 2:
 		return w.manifests[random.IntN(len(w.manifests))].add(tx, repo)
 	case 3:
@@ -64,6 +64,9 @@ func (w world) anyStep(random *rand.Rand, tx *Tx) error {
 		return err
 	case 9:
 		_, err := tx.ForgetTagged(d)
+		return err
+	case 10, 11:
+		_, err := tx.PutLastPull(repo, d, LastPull{noon, "alice"})
 		return err
 	}
 	_, err := tx.Forget(d)

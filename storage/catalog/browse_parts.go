@@ -74,7 +74,7 @@ func (db *DB) addTags(ctx context.Context, s shelf, all []Artifact) error {
 			}
 			a := byDigest[t.Digest]
 			a.Tags = append(a.Tags, t)
-			if t.PulledAt.After(a.PulledAt) {
+			if a.LastPull.At.IsZero() && t.PulledAt.After(a.PulledAt) {
 				a.PulledAt = t.PulledAt
 			}
 			return nil

@@ -34,6 +34,9 @@ func (tx *Tx) forget(d registry.Digest) ([]registry.Repo, error) {
 		if err := tx.dropRefs(c, repos); err != nil {
 			return nil, err
 		}
+		if err := tx.forgetPulls(c); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := tx.exec(`DELETE FROM links WHERE content_id = $1 AND through = 0`, c.id); err != nil {
 		return nil, err

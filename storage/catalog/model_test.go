@@ -258,6 +258,8 @@ func recount(t testing.TB, db *DB) {
 			AND NOT EXISTS (SELECT 1 FROM tags WHERE repository_id = r.id)`,
 		"links that are wrong about being to a manifest": `SELECT COUNT(*) FROM links l JOIN content c ON c.id = l.content_id
 			WHERE l.manifest <> CASE WHEN l.direct = 1 AND c.media_type IS NOT NULL THEN 1 ELSE 0 END`,
+		"pulls of what is gone": `SELECT COUNT(*) FROM last_pulls p WHERE NOT EXISTS (SELECT 1 FROM links l
+			WHERE l.content_id = p.content_id AND l.repository_id = p.repository_id AND l.manifest = 1)`,
 		"repositories that count their manifests wrong": `SELECT COUNT(*) FROM repositories r
 			WHERE r.manifests <> (SELECT COUNT(*) FROM links WHERE repository_id = r.id AND manifest = 1)`,
 		"repositories that are listed wrongly": `SELECT COUNT(*) FROM repositories r WHERE r.listed <>

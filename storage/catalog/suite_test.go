@@ -66,6 +66,7 @@ func suite(t *testing.T, open func(t *testing.T) *DB) {
 		{"an artifact by tag and by digest", testArtifact},
 		{"what an artifact is made of", testArtifactParts},
 		{"what a hosted project has by a manifest's word is not shown", testBrowseHosted},
+		{"who pulled last", testLastPulls},
 		{"pages of tags", testBrowseTags},
 		{"summaries", testSummaries},
 		{"pages of the audit log", testBrowseAudit},

@@ -77,6 +77,9 @@ func (tx *Tx) dropLink(c *content, repo registry.Repo) (bool, error) {
 	if !c.mediaType.Valid {
 		return true, nil
 	}
+	if err := tx.forgetPullsIn(r, c); err != nil {
+		return false, err
+	}
 	if err := tx.gain(repo, -1); err != nil {
 		return false, err
 	}
