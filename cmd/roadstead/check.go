@@ -6,7 +6,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
+
+	"roadstead/registry/hosted"
 )
 
 // Check is the command of that name.
@@ -124,17 +125,24 @@ func hostedNotes(p Project) []string {
 	if len(p.Immutable) > 0 {
 		all = append(all, fmt.Sprintf("%d immutable", len(p.Immutable)))
 	}
-	return append(all, retention(p.Retain.Newest, p.Retain.Pulled)...)
+	return append(all, retention(p.Retain)...)
 }
 
-// retention says which tags stay; nothing when all do.
-func retention(newest int, pulled time.Duration) []string {
+// retention says which tags stay, and when the others go; nothing when all stay.
+func retention(r Retain) []string {
 	var all []string
-	if newest > 0 {
-		all = append(all, fmt.Sprintf("keeps the %d newest tags", newest))
+	if r.Newest > 0 {
+		all = append(all, fmt.Sprintf("keeps the %d newest tags", r.Newest))
 	}
-	if pulled > 0 {
-		all = append(all, "keeps tags pulled within "+durationText(pulled))
+	if r.Pulled > 0 {
+		all = append(all, "keeps tags pulled within "+durationText(r.Pulled))
+	}
+	switch {
+	case len(all) == 0 || r.Schedule == "":
+	case r.Schedule == hosted.Never:
+		all = append(all, "retires the others only by the command retain")
+	default:
+		all = append(all, "retires the others as planned by "+r.Schedule)
 	}
 	return all
 }

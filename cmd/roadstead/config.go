@@ -117,7 +117,7 @@ func (c Config) hosted() []catalog.Project {
 		if p.Hosted {
 			all = append(all, catalog.Project{
 				Name: p.Name, Configured: true, Public: p.Public, Quota: p.Quota, Immutable: p.Immutable,
-				Retention: catalog.Retention{Newest: p.Retain.Newest, Pulled: p.Retain.Pulled},
+				Retention: catalog.Retention{Newest: p.Retain.Newest, Pulled: p.Retain.Pulled}, Schedule: p.Retain.Schedule,
 			})
 		}
 	}
@@ -142,8 +142,9 @@ func (c Config) proxies() []Project {
 // Retain says which tags of a hosted project stay: those that either rule keeps. Zero in both
 // keeps all.
 type Retain struct {
-	Newest int
-	Pulled time.Duration
+	Newest   int
+	Pulled   time.Duration
+	Schedule string // when the rest goes, in cron's words; "" is with each collection, hosted.Never by command only
 }
 
 // Remote is the part of a project that its connection to upstream depends on. What a

@@ -66,7 +66,7 @@ func (h holding) whole(cfg Config) (Config, error) {
 func madeHosted(row catalog.Project) Project {
 	return Project{
 		Name: row.Name, Hosted: true, Public: row.Public, Quota: row.Quota, Immutable: row.Immutable,
-		Retain: Retain{Newest: row.Retention.Newest, Pulled: row.Retention.Pulled},
+		Retain: Retain{Newest: row.Retention.Newest, Pulled: row.Retention.Pulled, Schedule: row.Schedule},
 	}
 }
 
@@ -273,6 +273,7 @@ func exportProject(m *mapping, p Project) {
 		m.part("retain", func(m *mapping) {
 			m.count("newest", p.Retain.Newest)
 			m.duration("pulled", p.Retain.Pulled, 0)
+			m.text("schedule", p.Retain.Schedule)
 		})
 		return
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"roadstead/registry/hosted"
 	"roadstead/storage/catalog"
 )
 
@@ -27,7 +29,7 @@ builtin_projects: false
 projects:
   docker.io: { username: me, password: canary-2, ttl: 5m, deny: [ "evil/**" ], proxy: "http://user:canary-3@proxy.example:3128" }
   quay.io: { keep: 30d, stale_for: 12h, negative_ttl: 0s, pin: [ "coreos/etcd:v3" ], prefix: team, allow_private: true, proxy: direct }
-  production: { hosted: true, quota: 10GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d } }
+  production: { hosted: true, quota: 10GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d, schedule: "0 30 3 * * *" } }
 `
 
 // What is exported means what is in force, and has no secret in it.
@@ -55,7 +57,10 @@ func TestConfigExport(t *testing.T) {
 		if err := tx.PutProject(catalog.Project{Name: "made", Registry: id, Public: true, Policy: catalog.Policy{TTL: &ttl, Deny: []string{"a:${b}"}}}); err != nil {
 			return err
 		}
-		return tx.PutProject(catalog.Project{Name: "ours", Quota: 12345, Immutable: []string{"v*"}})
+		return errors.Join(
+			tx.PutProject(catalog.Project{Name: "ours", Quota: 12345, Immutable: []string{"v*"}}),
+			tx.PutProject(catalog.Project{Name: "nightly", Immutable: []string{"v*"}, Retention: catalog.Retention{Newest: 3}, Schedule: "@daily"}),
+			tx.PutProject(catalog.Project{Name: "byhand", Immutable: []string{"v*"}, Retention: catalog.Retention{Newest: 3}, Schedule: hosted.Never}))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,10 +110,21 @@ func TestConfigExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"made", "ours"} {
-		if p, ok := after.project(name); !ok || !p.Configured {
-			t.Errorf("%s = %+v, want it declared", name, p)
+	for name, schedule := range map[string]string{"made": "", "ours": "", "nightly": "@daily", "byhand": hosted.Never, "production": "0 30 3 * * *"} {
+		if p, ok := after.project(name); !ok || !p.Configured || p.Schedule != schedule {
+			t.Errorf("%s = %+v, want it declared, with its retention at %q", name, p, schedule)
 		}
+	}
+
+	// The file says when tags are retained, also when it says so no more.
+	for i := range again.Projects {
+		again.Projects[i].Retain.Schedule = ""
+	}
+	if after, err = settle(t.Context(), db, again); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := after.project("production"); p.Schedule != "" || p.Retention.Newest != 10 {
+		t.Errorf("production = %+v, want its retention with each collection", p)
 	}
 }
 

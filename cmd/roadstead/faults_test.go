@@ -231,6 +231,8 @@ var faultTable = []struct {
 	{"retention below zero", "projects: { production: { hosted: true, retain: { newest: -1, pulled: 30 } } }\n",
 		`1: newest: "-1" is not a number of things; write a whole number, such as 10
 1: pulled: 30 has no unit; write 30s, 30m or 30h`},
+	{"retention at no time", "projects: { production: { hosted: true, retain: { newest: 3, schedule: \"0 3 * * *\" } } }\n",
+		`1: schedule: "0 3 * * *" is no schedule: write second, minute, hour, day, month and day of the week, such as 0 0 3 * * * for every night at three, UTC; or write @daily and the like, or never for by command only`},
 	{"neither public nor private", "projects: { production: { hosted: true, public: everybody } }\n",
 		`1: public: "everybody" is neither true nor false; write true or false`},
 	{"two passwords, one stored", "projects: { quay.io: { username: u, password: SECRET, password_secret: quay } }\n",

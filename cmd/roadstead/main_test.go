@@ -76,7 +76,7 @@ storage: { max_size: 80% }
 projects:
   docker.io: { username: somebody, password: hunter2, proxy: "http://u:hunter2@proxy.example:3128", ttl: 90m }
   mirror: { endpoints: "https://10.0.0.1", allow_private: true, insecure: true, pin: [ "a:*" ], prefix: hub }
-  production: { hosted: true, quota: 100GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d } }
+  production: { hosted: true, quota: 100GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d, schedule: never } }
   public: { hosted: true, public: true }
   quay.io: { username: robot, password: hunter2, public: true }
 url: https://mirror.example.com
@@ -103,7 +103,7 @@ k8s.gcr.io         https://k8s.gcr.io, https://registry.k8s.io  k8s.gcr.io      
 mcr.microsoft.com  https://mcr.microsoft.com                    mcr.microsoft.com  1m     7d    
 mirror             https://10.0.0.1                             mirror             1m     7d    prefix hub, TLS NOT VERIFIED, may be on a private address, 1 pinned, hides a Docker Hub organisation mirror
 nvcr.io            https://nvcr.io                              nvcr.io            1m     7d    
-production         (hosted)                                                                     private, at most 100 GiB, 1 immutable, keeps the 10 newest tags, keeps tags pulled within 30d
+production         (hosted)                                                                     private, at most 100 GiB, 1 immutable, keeps the 10 newest tags, keeps tags pulled within 30d, retires the others only by the command retain
 public             (hosted)                                                                     public
 public.ecr.aws     https://public.ecr.aws                       public.ecr.aws     1m     7d    
 quay.io            https://quay.io                              quay.io            1m     7d    as user robot

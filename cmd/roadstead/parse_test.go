@@ -114,7 +114,7 @@ projects:
     public: true
     quota: 100GiB
     immutable: [ "**:v*", "app" ]
-    retain: { newest: 10, pulled: 30d }
+    retain: { newest: 10, pulled: 30d, schedule: never }
   gcr.io:
     username: u
     password_secret: gcr
@@ -166,7 +166,7 @@ projects:
 			TTL:    time.Minute, Negative: 10 * time.Second, Keep: 7 * 24 * time.Hour,
 		}, {
 			Name: "production", Hosted: true, Public: true, Quota: 100 << 30,
-			Immutable: []string{"**:v*", "app"}, Retain: Retain{Newest: 10, Pulled: 30 * 24 * time.Hour},
+			Immutable: []string{"**:v*", "app"}, Retain: Retain{Newest: 10, Pulled: 30 * 24 * time.Hour, Schedule: "never"},
 		}, {
 			Name: "quay.io", Hub: true, Names: []string{"quay.io", "quay.io:8443"},
 			Remote: Remote{

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"roadstead/registry"
+	"roadstead/registry/hosted"
 	"roadstead/registry/upstream"
 )
 
@@ -38,6 +39,20 @@ var hostedFields = []field[Project]{
 var retainFields = []field[Retain]{
 	{"newest", func(v value, r *Retain) { v.setCount(&r.Newest) }},
 	{"pulled", func(v value, r *Retain) { v.setDuration(&r.Pulled) }},
+	{"schedule", func(v value, r *Retain) { v.setSchedule(&r.Schedule) }},
+}
+
+// setSchedule reads when tags are retained.
+func (v value) setSchedule(cron *string) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	if _, err := hosted.ParseSchedule(text); err != nil && text != hosted.Never {
+		v.fault(err.Error(), "or write @daily and the like, or never for by command only")
+		return
+	}
+	*cron = text
 }
 
 // What a project has already, from the built-in one of its name, stays as long as its key is not
