@@ -19,7 +19,7 @@ type Audit struct {
 
 // Help is the long help.
 func (c *Audit) Help() string {
-	return `Lists who logged in, pushed, deleted and administered, the oldest first. Pulls are in the server's log. The audit log only grows.`
+	return `Lists who logged in, pushed, deleted and administered, the oldest first. Pulls are in the server's log. Nothing in the audit log is changed, and records go when they are older than the configuration keeps them.`
 }
 
 // Run lists the audit log.

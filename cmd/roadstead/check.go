@@ -47,6 +47,9 @@ func summary(w io.Writer, c Config) error {
 	fmt.Fprintf(w, "storage   %s, %s\n", c.Storage.Directory, limits(c.Storage))
 	fmt.Fprintf(w, "uploads   %s\n", uploadLimits(c.Uploads))
 	fmt.Fprintf(w, "collect   %s\n", collections(c.Collect))
+	if c.Audit.Keep > 0 {
+		fmt.Fprintf(w, "audit     what was done is known for %s\n", durationText(c.Audit.Keep))
+	}
 	if c.OIDC.Issuer != "" {
 		fmt.Fprintf(w, "sign-in   %s, as %s, %s\n", c.OIDC.Issuer, c.OIDC.ClientID, mapped(c.OIDC))
 	}

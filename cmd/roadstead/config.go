@@ -24,6 +24,7 @@ type Config struct {
 	Storage Storage
 	Uploads Uploads
 	Collect Collect
+	Audit   AuditLog
 	Memory  int64         // bytes of manifests kept in memory
 	Drain   time.Duration // how long streams may take to end after SIGTERM
 	Log     Log
@@ -56,6 +57,11 @@ type Uploads struct {
 type Collect struct {
 	Grace time.Duration // it stays this long
 	Every time.Duration // zero: never by itself
+}
+
+// AuditLog says how long it is known what was done.
+type AuditLog struct {
+	Keep time.Duration // zero: without end
 }
 
 // OIDC is where people sign in beside the accounts of this server. Without an issuer they do not.

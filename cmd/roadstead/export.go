@@ -183,6 +183,7 @@ func export(std streams, c Config) error {
 		m.duration("grace", c.Collect.Grace, usual.Collect.Grace)
 		m.duration("every", c.Collect.Every, usual.Collect.Every)
 	})
+	m.part("audit", func(m *mapping) { m.duration("keep", c.Audit.Keep, 0) })
 	m.size("memory", c.Memory, usual.Memory)
 	m.duration("drain", c.Drain, usual.Drain)
 	m.part("log", func(m *mapping) {

@@ -22,6 +22,7 @@ oidc: { issuer: "https://login.example.com", client_id: roadstead, client_secret
 storage: { directory: DATA, max_size: 80%, floor: 0B }
 uploads: { max: 1500MB, idle: 36h }
 collect: { every: 12h }
+audit: { keep: 365d }
 memory: 32MiB
 log: { level: warn, format: json }
 hosts: { quay.mirror.example.com: quay.io }

@@ -51,6 +51,7 @@ type House struct {
 	table     atomic.Pointer[rewrite.Table]
 	server    *server.Server
 	pulls     pulls
+	pruning   pruning
 	admin     http.Handler
 
 	draining atomic.Bool // no new requests are answered
@@ -95,6 +96,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 		return nil, err
 	}
 	h.cfg = h.revealed(ctx, cfg)
+	h.pruning.keep.Store(int64(cfg.Audit.Keep))
 	if h.cache, err = newCache(h.cfg, h.data, &h.upstreams, log); err != nil {
 		return nil, err
 	}
@@ -203,6 +205,7 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 	running.start("cache", func() error { return h.cache.Run(behind) })
 	running.start("hosted", func() error { return h.hosted.Run(behind) })
 	running.start("pulls", func() error { return h.pulls.run(behind, h.data.Catalog, h.log) })
+	running.start("audit log", func() error { return h.pruning.run(behind, h.data.Catalog, h.log) })
 	running.start("jobs", func() error { return h.estate.Run(behind) })
 	running.start("projects", func() error { return watch(behind, h.data.Catalog, generation, changed, h.log) })
 	running.start("access", func() error { return h.access.Run(last) })

@@ -82,6 +82,7 @@ projects:
 url: https://mirror.example.com
 uploads: { max: 10GiB, max_node: 1TiB, idle: 90m }
 collect: { every: 0s }
+audit: { keep: 365d }
 oidc: { issuer: "https://id.example.com", client_id: roadstead, client_secret: hunter2, admin_group: ops, groups: [ { group: dev, project: production, role: developer } ] }
 `)
 	want := `roadstead.yaml is good.
@@ -92,6 +93,7 @@ admin     127.0.0.1:5001
 storage   data, at most 80% of the disk
 uploads   at most 10 GiB each, at most 1 TiB all together, thrown away when they rest for 1h30m
 collect   what was pushed and nothing has referred to for 1d, only by the command gc
+audit     what was done is known for 365d
 sign-in   https://id.example.com, as roadstead, 1 groups with a role, group ops administrates
 default   docker.io
 

@@ -96,6 +96,7 @@ var fileFields = []field[file]{
 	{"storage", func(v value, f *file) { readMapping(v, storageFields, &f.Storage) }},
 	{"uploads", func(v value, f *file) { readMapping(v, uploadsFields, &f.Uploads) }},
 	{"collect", func(v value, f *file) { readMapping(v, collectFields, &f.Collect) }},
+	{"audit", func(v value, f *file) { readMapping(v, auditFields, &f.Audit) }},
 	{"memory", func(v value, f *file) {
 		v.setSize(&f.Memory)
 		f.Memory = max(f.Memory, 1) // the cache takes zero for its own default
@@ -143,6 +144,10 @@ var collectFields = []field[Collect]{
 		}
 	}},
 	{"every", func(v value, c *Collect) { v.setDuration(&c.Every) }},
+}
+
+var auditFields = []field[AuditLog]{
+	{"keep", func(v value, a *AuditLog) { v.setDuration(&a.Keep) }},
 }
 
 var logFields = []field[Log]{

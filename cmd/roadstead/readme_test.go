@@ -42,6 +42,7 @@ func TestTheReadmeHasEveryKey(t *testing.T) {
 	nested("log", keysOf(logFields))
 	nested("uploads", keysOf(uploadsFields))
 	nested("collect", keysOf(collectFields))
+	nested("audit", keysOf(auditFields))
 	nested("oidc", keysOf(oidcFields))
 	for _, key := range keysOf(projectFields) {
 		want[key] = true

@@ -52,6 +52,7 @@ func (h *House) apply(cfg Config) error {
 		return err
 	}
 	h.level.Set(cfg.Log.Level)
+	h.pruning.keep.Store(int64(cfg.Audit.Keep))
 	h.log.Info("configuration reloaded", "projects", len(cfg.proxies())+len(next.projects))
 	if len(waiting) > 0 {
 		h.log.Warn("some changes take effect at the next start only", "settings", waiting)
