@@ -124,6 +124,10 @@ func TestTheAPIIsAsItsDocumentSays(t *testing.T) {
 		b.askAs("", 401, "GET", v2+path, "")
 	}
 	get(v2 + "/search?q=de")
+	b.ask(200, "PUT", v2+"/configurations", `{"project_creation_restriction":"everyone"}`)
+	get(v2 + "/configurations")
+	b.ask(400, "PUT", v2+"/configurations", `{"auth_mode":"ldap_auth"}`)
+	b.askAs("", 401, "PUT", v2+"/configurations", `{}`)
 
 	// Registries.
 	registry, _ := b.ask(201, "POST", v2+"/registries", fmt.Sprintf(`{"name":"there","type":"docker-registry","url":%q,"allow_private":true,"id":0}`, b.up.URL()))

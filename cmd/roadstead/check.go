@@ -53,6 +53,9 @@ func summary(w io.Writer, c Config) error {
 	if c.OIDC.Issuer != "" {
 		fmt.Fprintf(w, "sign-in   %s, as %s, %s\n", c.OIDC.Issuer, c.OIDC.ClientID, mapped(c.OIDC))
 	}
+	if c.Creators != "" {
+		fmt.Fprintf(w, "projects  are created by %s\n", either(c.Creators == "everyone", "every user", "administrators"))
+	}
 	if c.AdminPassword != "" {
 		fmt.Fprintln(w, "admin     has a password from the start")
 	}

@@ -21,6 +21,8 @@ type Config struct {
 	AdminPassword Secret // of the first user, at the first start only; "" has one made
 	OIDC          OIDC
 
+	Creators string // who may create projects: "everyone" or "adminonly"; "": whom somebody has let, or administrators
+
 	Storage Storage
 	Uploads Uploads
 	Collect Collect

@@ -53,6 +53,9 @@ func (c *ConfigExport) Run(std streams) error {
 // it are the sealed ones: they say no more than that there is one.
 func (h holding) whole(cfg Config) (Config, error) {
 	all, err := h.over(cfg, func(r catalog.Registry) (Secret, error) { return Secret(r.Password), nil })
+	if h.creators.Anyone && !h.creators.Configured {
+		all.Creators = h.creators.String()
+	}
 	declared := all.hosted()
 	for _, row := range h.beside(cfg) {
 		if !slices.ContainsFunc(declared, func(p catalog.Project) bool { return p.Name == row.Name }) {
@@ -160,6 +163,7 @@ func export(std streams, c Config) error {
 	})
 	m.text("url", c.URL)
 	m.part("oidc", func(m *mapping) { exportOIDC(m, c.OIDC) })
+	m.text("project_creation", c.Creators)
 	m.part("storage", func(m *mapping) {
 		m.text("directory", c.Storage.Directory)
 		if c.Storage.MaxShare > 0 {

@@ -23,6 +23,7 @@ storage: { directory: DATA, max_size: 80%, floor: 0B }
 uploads: { max: 1500MB, idle: 36h }
 collect: { every: 12h }
 audit: { keep: 365d }
+project_creation: adminonly
 memory: 32MiB
 log: { level: warn, format: json }
 hosts: { quay.mirror.example.com: quay.io }

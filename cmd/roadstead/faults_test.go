@@ -233,6 +233,8 @@ var faultTable = []struct {
 1: pulled: 30 has no unit; write 30s, 30m or 30h`},
 	{"retention at no time", "projects: { production: { hosted: true, retain: { newest: 3, schedule: \"0 3 * * *\" } } }\n",
 		`1: schedule: "0 3 * * *" is no schedule: write second, minute, hour, day, month and day of the week, such as 0 0 3 * * * for every night at three, UTC; or write @daily and the like, or never for by command only`},
+	{"projects created by nobody", "project_creation: nobody\n",
+		`1: project_creation: "nobody" does not say who may create projects; write everyone or adminonly, or remove the line to let it be set by API`},
 	{"neither public nor private", "projects: { production: { hosted: true, public: everybody } }\n",
 		`1: public: "everybody" is neither true nor false; write true or false`},
 	{"two passwords, one stored", "projects: { quay.io: { username: u, password: SECRET, password_secret: quay } }\n",

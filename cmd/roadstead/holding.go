@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/registry/access"
+	"roadstead/registry/estate"
 	"roadstead/storage/catalog"
 )
 
@@ -21,6 +23,7 @@ type holding struct {
 	generation int64             // at least as old as the rest
 	projects   []catalog.Project // of either kind
 	registries []catalog.Registry
+	creators   estate.Creators
 }
 
 // readHolding asks the catalog.
@@ -30,6 +33,9 @@ func readHolding(ctx context.Context, db *catalog.DB) (h holding, err error) {
 		return holding{}, err
 	}
 	if h.registries, err = db.Registries(ctx); err != nil {
+		return holding{}, err
+	}
+	if h.creators, err = estate.ReadCreators(ctx, db); err != nil {
 		return holding{}, err
 	}
 	h.projects, err = db.AllProjects(ctx)
@@ -109,6 +115,29 @@ func (s *settlement) plan() {
 	for _, p := range s.cfg.proxies() {
 		s.proxy(p)
 	}
+	s.creators()
+}
+
+// creators has written down who may create projects. A configuration that says it no longer leaves it
+// as it was, to whoever administers.
+func (s *settlement) creators() {
+	next := estate.Creators{Anyone: s.now.creators.Anyone}
+	if s.cfg.Creators != "" {
+		next, _ = estate.ParseCreators(s.cfg.Creators)
+		next.Configured = true
+	}
+	if next == s.now.creators {
+		return
+	}
+	s.steps = append(s.steps, func(tx *catalog.Tx) error {
+		if err := next.Put(tx); err != nil {
+			return err
+		}
+		return tx.AddAudit(catalog.Entry{
+			At: time.Now(), Actor: "(configuration)", Action: registry.Update, Kind: access.Configuration, Resource: "project_creation",
+			Outcome: registry.Done, Detail: next.String(),
+		})
+	})
 }
 
 // proxy has a proxy of the configuration written down, with a registry of its own.

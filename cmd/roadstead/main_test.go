@@ -83,6 +83,7 @@ url: https://mirror.example.com
 uploads: { max: 10GiB, max_node: 1TiB, idle: 90m }
 collect: { every: 0s }
 audit: { keep: 365d }
+project_creation: everyone
 oidc: { issuer: "https://id.example.com", client_id: roadstead, client_secret: hunter2, admin_group: ops, groups: [ { group: dev, project: production, role: developer } ] }
 `)
 	want := `roadstead.yaml is good.
@@ -95,6 +96,7 @@ uploads   at most 10 GiB each, at most 1 TiB all together, thrown away when they
 collect   what was pushed and nothing has referred to for 1d, only by the command gc
 audit     what was done is known for 365d
 sign-in   https://id.example.com, as roadstead, 1 groups with a role, group ops administrates
+projects  are created by every user
 default   docker.io
 
 PROJECT            UPSTREAM                                     NS                 TTL    KEEP  NOTES

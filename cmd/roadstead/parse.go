@@ -18,6 +18,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"roadstead/registry"
+	"roadstead/registry/estate"
 )
 
 // places are where the configuration is looked for when no --config is given.
@@ -93,6 +94,14 @@ var fileFields = []field[file]{
 		}
 	}},
 	{"oidc", func(v value, f *file) { readMapping(v, oidcFields, &f.OIDC) }},
+	{"project_creation", func(v value, f *file) {
+		text, ok := v.text()
+		if _, known := estate.ParseCreators(text); ok && !known {
+			v.fault(fmt.Sprintf("%q does not say who may create projects", registry.Clip(text)), "write everyone or adminonly, or remove the line to let it be set by API")
+			return
+		}
+		f.Creators = text
+	}},
 	{"storage", func(v value, f *file) { readMapping(v, storageFields, &f.Storage) }},
 	{"uploads", func(v value, f *file) { readMapping(v, uploadsFields, &f.Uploads) }},
 	{"collect", func(v value, f *file) { readMapping(v, collectFields, &f.Collect) }},

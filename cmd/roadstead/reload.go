@@ -47,6 +47,9 @@ func (h *House) apply(cfg Config) error {
 			return err
 		}
 	}
+	if err := h.estate.Follow(ctx); err != nil {
+		return err
+	}
 	waiting := needRestart(h.cfg, cfg)
 	if err := h.enforce(h.revealed(ctx, keepUntilRestart(h.cfg, cfg)), next); err != nil {
 		return err

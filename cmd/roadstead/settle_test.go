@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"roadstead/registry/estate"
 	"roadstead/storage/catalog"
 )
 
@@ -63,6 +64,37 @@ func projectOf(c Config, name string) Project {
 		}
 	}
 	return Project{}
+}
+
+// Who may create projects is as the configuration says as long as it says so, and stays then.
+func TestSettleCreators(t *testing.T) {
+	s := newSettling(t)
+	set := func(c estate.Creators) { t.Helper(); s.update(c.Put) }
+	wants := func(text string, want estate.Creators) {
+		t.Helper()
+		now, _ := s.by("builtin_projects: false\n" + text)
+		again, _ := s.by("builtin_projects: false\n" + text)
+		if now.creators != want || again.generation != now.generation {
+			t.Errorf("by %q it is %+v, want %+v, written once", text, now.creators, want)
+		}
+	}
+	wants("", estate.Creators{})
+	wants("project_creation: everyone\n", estate.Creators{Anyone: true, Configured: true})
+	wants("", estate.Creators{Anyone: true})
+	set(estate.Creators{})
+	wants("", estate.Creators{})
+	set(estate.Creators{Anyone: true})
+	wants("", estate.Creators{Anyone: true})
+	wants("project_creation: adminonly\n", estate.Creators{Configured: true})
+
+	set(estate.Creators{Anyone: true})
+	now, err := readHolding(t.Context(), s.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := now.whole(configOf(t, "")); err != nil || all.Creators != "everyone" {
+		t.Errorf("exported is %q, %v, want what was set by API", all.Creators, err)
+	}
 }
 
 // What the configuration declares is in the catalog with a number that stays, and is written anew

@@ -114,7 +114,7 @@ func (r *rig) inForce(ctx context.Context) error {
 		all = append(all, access.Project{Name: p.Name, Public: p.Public, Hosted: p.Hosted()})
 	}
 	r.access.SetProjects(all)
-	return err
+	return errors.Join(err, r.estate.Follow(ctx))
 }
 
 func (r *rig) must(errs ...error) {

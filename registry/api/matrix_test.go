@@ -119,6 +119,7 @@ var rows = []row{
 	{method: "GET", pattern: v2 + "/statistics", known: true},
 	{method: "GET", pattern: v2 + "/systeminfo/volumes", rights: sys(registry.Read, access.Volumes)},
 	{method: "GET", pattern: v2 + "/configurations", rights: sys(registry.Read, access.Configuration)},
+	{method: "PUT", pattern: v2 + "/configurations", rights: sys(registry.Update, access.Configuration), body: `{"project_creation_restriction":"adminonly"}`},
 	{method: "GET", pattern: v2 + "/replication/adapters", rights: sys(registry.List, access.Adapters)},
 	{method: "GET", pattern: v2 + "/audit-logs", rights: sys(registry.List, access.Log)},
 	{method: "GET", pattern: v2 + "/permissions", special: func(who string) int {

@@ -24,6 +24,7 @@ var routes = []route{
 	{"GET", root + "/systeminfo/volumes", (*call).readVolumes},
 	{"GET", root + "/statistics", (*call).readStatistics},
 	{"GET", root + "/configurations", (*call).readConfiguration},
+	{"PUT", root + "/configurations", (*call).updateConfiguration},
 	{"GET", root + "/permissions", (*call).listPermissions},
 	{"GET", root + "/replication/adapters", (*call).listAdapters},
 	{"GET", root + "/search", (*call).search},

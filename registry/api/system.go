@@ -137,22 +137,3 @@ func (c *call) readStatistics() error {
 	}
 	return c.ok(answer)
 }
-
-// readConfiguration tells what clients look for. It is changed in the configuration file.
-func (c *call) readConfiguration() error {
-	if err := c.estate.MayIn(c.who, registry.Read, access.Configuration, ""); err != nil {
-		return err
-	}
-	type setting struct {
-		Value    any  `json:"value"`
-		Editable bool `json:"editable"`
-	}
-	answer := map[string]setting{}
-	for name, value := range map[string]any{
-		"auth_mode": c.mode(), "robot_name_prefix": "robot$", "robot_token_duration": robotDays, "quota_per_project_enable": true, "storage_per_project": -1,
-		"project_creation_restriction": c.creators(), "self_registration": false, "read_only": false, "banner_message": "",
-	} {
-		answer[name] = setting{value, false}
-	}
-	return c.ok(answer)
-}

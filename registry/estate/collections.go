@@ -135,8 +135,14 @@ func (p Plan) hosted() (*hosted.Plan, error) {
 	return &made, err
 }
 
-// Follow puts the plan in force that the catalog has, whoever has set it there.
+// Follow puts in force what the catalog says of the whole house, whoever has set it there: the plan of
+// collections, and who may create projects.
 func (e *Estate) Follow(ctx context.Context) error {
+	creators, err := ReadCreators(ctx, e.catalog)
+	if err != nil {
+		return err
+	}
+	e.access.SetAnyoneCreates(creators.Anyone)
 	plan, set, err := e.plan(ctx)
 	if err != nil || !set {
 		return err

@@ -121,7 +121,7 @@ func (ref Ref) unknown() error {
 
 // AddProject makes a project: with a Registry a proxy, else one that people push to.
 func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next catalog.Project) (id int64, err error) {
-	if err := e.may(p, registry.Create, Projects, ""); err != nil {
+	if err := e.mayCreate(p, next); err != nil {
 		return 0, err
 	}
 	if err := e.config.CheckName(next.Name); err != nil {
