@@ -2,14 +2,18 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"roadstead/registry"
+	"roadstead/registry/registrytest"
 	"roadstead/storage/catalog"
 )
 
@@ -93,5 +97,35 @@ func TestWhoPulledWaitsForTheCatalog(t *testing.T) {
 	}
 	if p.again(last, at.Add(2*pullsEvery)); len(p.last) != 0 {
 		t.Errorf("%v still waits", p.last)
+	}
+}
+
+// A server tells who pulled what: the name that somebody has signed in with, or nobody's.
+func TestServeTellsWhoPulled(t *testing.T) {
+	up := registrytest.New(t)
+	up.PutImage("team/app", "v1", []byte("a layer"))
+	secret := filepath.Join(t.TempDir(), "admin")
+	write(t, secret, apiPassword)
+	config := configuration(t, map[string]map[string]any{"one.example": proxied(up)}, map[string]any{"admin_password_file": secret})
+	b := &bureau{t: t, process: serve(t, config), client: http.DefaultClient}
+	const artifact = "/api/v2.0/projects/one.example/repositories/team%252Fapp/artifacts/v1"
+	for _, who := range []string{"", "admin"} {
+		b.askAs(who, 200, "GET", "/v2/one.example/team/app/manifests/v1", "")
+		b.askAs("", 200, "HEAD", "/v2/one.example/team/app/manifests/v1", "")
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if status, _ := b.get(artifact); status == 200 { // the catalog has it
+				break
+			}
+		}
+		b.signal(syscall.SIGTERM) // at the end what was pulled is written down
+		b.exit()
+		b.process = serve(t, config)
+		_, answer := b.ask(200, "GET", artifact, "")
+		if !strings.Contains(string(answer), `"pull_username":"`+who+`"`) {
+			t.Errorf("pulled by %q it says %s", who, answer)
+		}
+		if _, answer := b.askAs("", 200, "GET", artifact, ""); strings.Contains(string(answer), "pull_username") {
+			t.Errorf("anybody is told who pulled: %s", answer)
+		}
 	}
 }

@@ -111,6 +111,21 @@ func TestAProjectAdminSetsNoQuota(t *testing.T) {
 	}
 }
 
+// Where anyone may create projects, whoever is no administrator is offered those that people push to.
+func TestAnyoneCreatesHostedProjects(t *testing.T) {
+	v := open(t)
+	v.access.SetAnyoneCreates(true)
+	gina := v.as("gina")
+	form := gina.get("/c/projects/new")
+	form.has(t, http.StatusOK, `name="kind" value="hosted"`)
+	if strings.Contains(form.body, "/c/registries/new") || strings.Contains(form.body, "?kind=hosted") {
+		t.Errorf("the form leads to what is not hers:\n%s", form.body)
+	}
+	gina.post("/c/projects", url.Values{"kind": {"hosted"}, "name": {"hers"}}).leads(t, "/c/projects/hers?done=project.created")
+	gina.post("/c/projects", url.Values{"kind": {"proxy"}, "name": {"mirror"}, "registry": {"1"}}).has(t, http.StatusForbidden)
+	v.as("admin").get("/c/projects/new").has(t, http.StatusOK, `name="kind" value="proxy"`, "?kind=hosted")
+}
+
 func TestMemberForms(t *testing.T) {
 	v := open(t)
 	b := v.as("admin")

@@ -36,13 +36,16 @@ func listProjects(v *visit) error {
 type projectForm struct {
 	Project    catalog.Project
 	Hosted     bool
+	CanProxy   bool // else it is hosted
 	Registries []estate.Registry
 	Quota      string
 	Error      *trouble
 }
 
 func (v *visit) showNewProject(status int, f projectForm) error {
-	if v.may(registry.List, access.Registries, "") {
+	if f.CanProxy = v.may(registry.List, access.Registries, ""); !f.CanProxy {
+		f.Hosted = true
+	} else {
 		var err error
 		if f.Registries, err = v.config.Estate.Registries(v.r.Context(), v.me); err != nil {
 			return err
