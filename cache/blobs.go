@@ -188,11 +188,19 @@ func (c *Cache) elsewhere(ctx context.Context, k contentKey) bool {
 
 // prove asks upstream whether a repository has a blob, and remembers that it does.
 func (c *Cache) prove(ctx context.Context, p *project, k contentKey) (*link, error) {
+	born := c.forgotten.number.Load()
 	desc, err := c.statUpstream(ctx, p, k)
 	if err != nil {
 		return nil, err
 	}
-	return c.memory.addProof(k, desc.Size), nil
+	l := c.memory.addProof(k, desc.Size)
+	if c.forgotten.since(born, k.repo, string(k.digest)) {
+		// Good for this request, which began before that, and for nothing that it would leave behind.
+		c.memory.drop(k, l)
+		l = &link{size: desc.Size, born: born}
+		l.proven.Store(true)
+	}
+	return l, nil
 }
 
 // statUpstream asks upstream for the size of a blob. What it says is remembered where it is

@@ -60,12 +60,13 @@ type Cache struct {
 	flightsMu sync.Mutex
 	flights   map[registry.Digest]*flight
 
-	recorder recorder
-	saves    saves // of tags
-	calm     calm
-	pressure chan struct{}
-	wanted   atomic.Int64 // bytes that there was no room for since the last look
-	totals   totals
+	recorder  recorder
+	saves     saves // of tags
+	forgotten forgotten
+	calm      calm
+	pressure  chan struct{}
+	wanted    atomic.Int64 // bytes that there was no room for since the last look
+	totals    totals
 
 	short atomic.Bool // the last look found too much of which not enough may go
 
@@ -111,6 +112,8 @@ func New(cfg Config) (*Cache, error) {
 		calm:     calm{quiet: quiet},
 		pressure: make(chan struct{}, 1),
 	}
+	c.forgotten.start()
+	c.memory.born = c.forgotten.number.Load
 	c.life, c.end = context.WithCancel(context.Background())
 	if err := c.SetProjects(cfg.Projects); err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ type flight struct {
 	key      contentKey // the repository that is asked
 	expected int64      // size by a manifest's word, or -1
 	since    time.Time
+	kept     bool // its coming ends with the row of its content; the flight's goroutine alone knows
 
 	mediaType string // by a manifest's word, or ""
 
@@ -41,6 +42,7 @@ type flight struct {
 	err     error          // why there is no more to come
 	moved   chan struct{}  // closed at the next change of the above; nil while nobody waits
 	holders int            // who still needs the draft's file: the flight and its readers
+	born    uint64         // the number of the last forgetting when somebody last asked the flight's repository for it
 }
 
 // flight returns the flight of a digest, starting one from the repository of k if there is
@@ -52,10 +54,13 @@ func (c *Cache) flight(p *project, k contentKey, l *link) (f *flight, joined boo
 	if f := c.flights[k.digest]; f != nil {
 		f.mu.Lock()
 		f.holders++
+		if f.key.repo == k.repo {
+			f.born = c.forgotten.number.Load() // it is wanted again, whatever was forgotten
+		}
 		f.mu.Unlock()
 		return f, true
 	}
-	f = &flight{cache: c, project: p, key: k, expected: -1, since: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), size: -1, holders: 2}
+	f = &flight{born: c.forgotten.number.Load(), cache: c, project: p, key: k, expected: -1, since: time.Now(), ready: make(chan struct{}), done: make(chan struct{}), size: -1, holders: 2}
 	if l != nil {
 		f.expected, f.mediaType = l.size, l.mediaType.Value()
 	}
@@ -110,7 +115,11 @@ func (f *flight) run() {
 	defer f.leave()
 	defer close(f.done)
 	c.store.Traffic.Come(f.key.digest, awayPatience)
-	defer c.store.Traffic.Came(f.key.digest)
+	defer func() {
+		if !f.kept {
+			c.store.Traffic.Came(f.key.digest)
+		}
+	}()
 	err := f.fly(c.life)
 	// From here on who asks finds the content in the store, or starts anew.
 	c.flightsMu.Lock()
@@ -354,18 +363,25 @@ func (f *flight) keep(draft *storage.Draft, size int64) {
 	ctx, cancel := f.cache.keeping()
 	defer cancel()
 	c, k := f.cache, f.key
+	f.mu.Lock()
+	born := f.born
+	f.mu.Unlock()
+	left, ok := c.forgotten.enter(born, k.repo, string(k.digest))
+	if !ok {
+		return // those who ask now ask upstream again
+	}
 	l := c.memory.addLink(k, size)
 	l.direct.Store(true)
-	c.store.Traffic.Come(k.digest, awayPatience)
+	f.kept = true
 	err := draft.Commit(ctx)
 	if err == nil {
 		err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 	}
 	if err != nil {
-		c.linkEnded(k, l, false)
+		c.linkEnded(k, l, false, left)
 		c.totals.passed.Add(1)
 		c.fault("commit a blob", err, "repo", k.repo.String(), "digest", k.digest)
 		return
 	}
-	c.linked(k, l, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
+	c.linked(k, l, left, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
 }

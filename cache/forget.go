@@ -13,8 +13,8 @@ import (
 
 // An administrator's removals follow the order of an eviction: the catalog notes what goes, then
 // the links go from the layout, then from the disk what no other repository has. A crash in between
-// leaves what finishRemovals brings to its end. What is on its way in stays, and who is reading
-// reads on.
+// leaves what finishRemovals brings to its end. What is on its way in is barred from being written
+// down, unless it stays because something else leads to it; and who is reading reads on.
 
 // Forget removes what a repository has cached under a digest: the tags on it, what it is made of,
 // and what refers to it, as far as no other manifest is made of that and no tag leads there. The
@@ -26,6 +26,13 @@ func (c *Cache) Forget(ctx context.Context, repo registry.Repo, d registry.Diges
 		return err
 	}
 	if err := c.arrived(ctx, repo); err != nil {
+		return err
+	}
+	tags, err := c.leads(ctx, repo, d)
+	if err != nil {
+		return err
+	}
+	if err := c.bar(ctx, repo, append(tags, string(d))...); err != nil {
 		return err
 	}
 	gone, err := c.leave(ctx, d)
@@ -85,6 +92,9 @@ func (c *Cache) ForgetRepository(ctx context.Context, repo registry.Repo) error 
 	if err := f.pins(ctx); err != nil {
 		return err
 	}
+	if err := c.bar(ctx, repo, ""); err != nil {
+		return err
+	}
 	if err := f.all(ctx); err != nil {
 		return err
 	}
@@ -113,6 +123,24 @@ func (c *Cache) unknown(ctx context.Context, repo registry.Repo, reference strin
 		return &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf("nothing of %s is cached", repo)}
 	}
 	return &registry.Fault{Code: registry.ManifestUnknown, Message: fmt.Sprintf("%s%s is not cached", repo, reference)}
+}
+
+// leads returns the tags on what is to be forgotten, or why it cannot be. What is refused here has
+// barred nothing.
+func (c *Cache) leads(ctx context.Context, repo registry.Repo, d registry.Digest) ([]string, error) {
+	gone, err := c.leave(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	gone() // whoever writes down that it is here has to be able to, until it is barred
+	found, err := c.catalog.Find(ctx, repo, d)
+	if err != nil {
+		return nil, err
+	}
+	if !found.Direct {
+		return nil, c.unknown(ctx, repo, "@"+string(d))
+	}
+	return c.catalog.TagsOf(ctx, repo, d)
 }
 
 // arrived waits until the manifests and tags of a repository that are on their way into the store
@@ -175,11 +203,41 @@ func (f *forgetting) rest(ctx context.Context) error {
 		n := min(len(f.next), atOnce)
 		page := f.next[:n]
 		f.next = f.next[n:]
+		stray, err := f.strays(ctx, page)
+		if err != nil {
+			return err
+		}
+		if err := f.cache.bar(ctx, f.repo, stray...); err != nil {
+			return err
+		}
 		if err := f.some(ctx, page, f.loose); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// strays are those of some content to which nothing in the repository leads any more, be it here or
+// still on its way.
+func (f *forgetting) strays(ctx context.Context, digests []registry.Digest) (all []string, err error) {
+	err = f.cache.catalog.Update(ctx, func(tx *catalog.Tx) error {
+		all = nil // it may run twice
+		for _, d := range digests {
+			parents, err := tx.Parents(f.repo, d)
+			if err != nil {
+				return err
+			}
+			free, err := f.untagged(tx, d)
+			if err != nil {
+				return err
+			}
+			if free && len(parents) == 0 {
+				all = append(all, string(d))
+			}
+		}
+		return nil
+	})
+	return all, err
 }
 
 // some removes those of some content that may go and that nobody is bringing.
@@ -308,6 +366,11 @@ func (f *forgetting) loose(tx *catalog.Tx, d registry.Digest) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return f.untagged(tx, d)
+}
+
+// untagged says whether there is no tag on content, nor a pinned one that upstream has thrown away.
+func (f *forgetting) untagged(tx *catalog.Tx, d registry.Digest) (bool, error) {
 	if tags, err := tx.TagsOf(f.repo, d); err != nil || len(tags) > 0 {
 		return false, err
 	}

@@ -22,6 +22,9 @@ func (f *forgetting) tag(ctx context.Context, tag string) error {
 		if err != nil {
 			return err
 		}
+		if err := f.cache.bar(ctx, f.repo, tag); err != nil {
+			return err
+		}
 		there, err := f.untag(ctx, tag, t.Digest)
 		if there || err != nil {
 			return err

@@ -57,9 +57,10 @@ func (c *Cache) Refresh(ctx context.Context, repo registry.Repo, tag string) (mo
 		return false, registry.Descriptor{}, err
 	}
 	k := tagKey{repo, tag}
+	born := c.forgotten.number.Load()
 	old, known := c.tag(ctx, k)
 	check, _ := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
-		return c.refresh(p, k, old, known)
+		return c.refresh(p, k, old, known, born)
 	})
 	now, err := check.wait(ctx)
 	if err != nil {

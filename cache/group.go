@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"maps"
 	"sync"
 )
 
@@ -31,6 +32,13 @@ func (g *group[K, V]) matching(match func(K) bool) []*call[V] {
 		}
 	}
 	return all
+}
+
+// drop lets nobody join the calls that match any more. They go on for those who have.
+func (g *group[K, V]) drop(match func(K) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.calls, func(k K, _ *call[V]) bool { return match(k) })
 }
 
 // wait blocks until the work is done or ctx ends.
@@ -65,7 +73,9 @@ func (g *group[K, V]) join(k K, run func(func()) bool, work func() (V, error)) (
 			// A waiter that comes after the removal starts anew and finds, in memory, what
 			// the work has left there.
 			g.mu.Lock()
-			delete(g.calls, k)
+			if g.calls[k] == w {
+				delete(g.calls, k)
+			}
 			g.mu.Unlock()
 			close(w.done)
 		}()

@@ -104,6 +104,7 @@ func (c *Cache) named(ctx context.Context, k contentKey) *link {
 	if l := c.memory.link(k); l != nil {
 		return l
 	}
+	born := c.forgotten.number.Load()
 	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
 	defer cancel()
 	found, err := c.catalog.Find(ctx, k.repo, k.digest)
@@ -116,6 +117,10 @@ func (c *Cache) named(ctx context.Context, k contentKey) *link {
 	}
 	l := c.memory.addLink(k, found.Size)
 	l.direct.Store(found.Direct)
+	if c.forgotten.since(born, k.repo, string(k.digest)) {
+		c.memory.drop(k, l) // it was found before that, and says what is so no more
+		return nil
+	}
 	return l
 }
 
@@ -132,6 +137,7 @@ func (c *Cache) fetchManifest(ctx context.Context, p *project, repo registry.Rep
 }
 
 func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool) {
+	born := c.forgotten.number.Load()
 	return c.fetches.join(k, c.work.start, func() (registry.Manifest, error) {
 		// Unknown as a manifest is not unknown as a blob.
 		refused := refusalKey{k.repo, "manifest " + string(k.digest)}
@@ -151,7 +157,7 @@ func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool)
 		if err != nil {
 			return registry.Manifest{}, err
 		}
-		m, err := c.take(p, k, sent)
+		m, err := c.take(p, k, sent, born)
 		if err != nil {
 			c.memory.refuse(refused, err, corruptFor)
 		}
@@ -159,8 +165,9 @@ func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool)
 	})
 }
 
-// take reads a manifest that upstream has sent, makes it known and keeps it.
-func (c *Cache) take(p *project, k contentKey, sent registry.Manifest) (registry.Manifest, error) {
+// take reads a manifest that upstream has sent, makes it known and keeps it. born is when it was
+// asked for.
+func (c *Cache) take(p *project, k contentKey, sent registry.Manifest, born uint64) (registry.Manifest, error) {
 	m, refs, err := registry.ParseManifest(sent.MediaType, k.digest, sent.Bytes)
 	if err != nil {
 		p.figures.corrupt.Add(1)
@@ -169,7 +176,7 @@ func (c *Cache) take(p *project, k contentKey, sent registry.Manifest) (registry
 	p.figures.upstream.Add(m.Size)
 	l := c.learn(k.repo, m, refs)
 	l.proven.Store(true)
-	c.keepManifest(k, l, m, refs)
+	c.keepManifest(k, l, m, refs, born)
 	return m, nil
 }
 
@@ -187,20 +194,25 @@ func (c *Cache) learn(repo registry.Repo, m registry.Manifest, refs registry.Ref
 }
 
 // keepManifest stores a manifest behind the answer: the client has it from memory already.
-func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs registry.References) {
+func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs registry.References, born uint64) {
 	l.direct.Store(true)
 	l.triedAt.Store(time.Now().UnixNano())
 	c.keeps.join(k, c.work.start, func() (struct{}, error) {
 		c.calm.wait(c.life)
 		ctx, cancel := c.keeping()
 		defer cancel()
+		left, ok := c.forgotten.enter(born, k.repo, string(k.digest))
+		if !ok {
+			l.unkept()
+			return struct{}{}, nil
+		}
 		c.store.Traffic.Come(k.digest, awayPatience)
 		err := c.store.Put(ctx, m.Digest, m.Bytes)
 		if err == nil {
 			err = c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
 		}
 		if err != nil {
-			c.linkEnded(k, l, false)
+			c.linkEnded(k, l, false, left)
 			c.totals.passed.Add(1)
 			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
 			if errors.Is(err, storage.ErrFull) {
@@ -208,27 +220,35 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 			}
 			return struct{}{}, err
 		}
-		c.linked(k, l, func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
+		c.linked(k, l, left, func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
 		return struct{}{}, nil
 	})
 }
 
 // linked has the catalog told of content that is linked in the layout, and ends its coming. It
 // counts as used now: where it has come again, the row of the first time may be old.
-func (c *Cache) linked(k contentKey, l *link, write func(*catalog.Tx) error) {
+func (c *Cache) linked(k contentKey, l *link, left func(), write func(*catalog.Tx) error) {
 	now := time.Now()
 	c.later(func(tx *catalog.Tx) error {
 		return errors.Join(write(tx), tx.Touch([]registry.Digest{k.digest}, now))
-	}, func(written bool) { c.linkEnded(k, l, written) })
+	}, func(written bool) { c.linkEnded(k, l, written, left) })
 }
 
 // linkEnded ends the coming of content. If it has got no link of its own, or the catalog does not
 // know that, whoever uses it tries again.
-func (c *Cache) linkEnded(k contentKey, l *link, known bool) {
+func (c *Cache) linkEnded(k contentKey, l *link, known bool, left func()) {
 	if !known {
 		l.direct.Store(false)
 	}
 	c.store.Traffic.Came(k.digest)
+	left()
+}
+
+// unkept says that there will be no link of its own from what was just begun, for which there was
+// no reason but that it has been forgotten. So who asks next is not kept waiting.
+func (l *link) unkept() {
+	l.triedAt.Store(0)
+	l.direct.Store(false)
 }
 
 // keepAgain is how long after a link could not be kept it is tried again: a full disk is not
@@ -246,27 +266,37 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 		return
 	}
 	l.triedAt.Store(now)
+	if c.forgotten.since(l.born, k.repo, string(k.digest)) {
+		// The request began before that. Who asks after it has to find another link.
+		c.memory.drop(k, l)
+		return
+	}
 	manifest, isManifest := c.memory.manifest(k.digest)
 	if isManifest {
 		_, refs, err := registry.ParseManifest(manifest.MediaType, k.digest, manifest.Bytes)
 		if err == nil {
-			c.keepManifest(k, l, manifest, refs)
+			c.keepManifest(k, l, manifest, refs, l.born)
 		}
 		return
 	}
 	c.work.start(func() {
 		ctx, cancel := c.keeping()
 		defer cancel()
+		left, ok := c.forgotten.enter(l.born, k.repo, string(k.digest))
+		if !ok {
+			l.unkept()
+			return
+		}
 		c.store.Traffic.Come(k.digest, awayPatience)
 		_, err := c.store.Stat(ctx, k.digest) // nothing may link what is not here
 		if err == nil {
 			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 		}
 		if err != nil {
-			c.linkEnded(k, l, false)
+			c.linkEnded(k, l, false, left)
 			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
 			return
 		}
-		c.linked(k, l, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
+		c.linked(k, l, left, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
 	})
 }

@@ -24,6 +24,8 @@ type memory struct {
 	tags     *simplelru.LRU[tagKey, tagRecord]
 	refusals *simplelru.LRU[refusalKey, refusal]
 	lists    *simplelru.LRU[listingKey, listing]
+
+	born func() uint64 // the number of the last forgetting
 }
 
 // smallKey is content that is held whole: a manifest, or a blob of which only the bytes are
@@ -72,6 +74,7 @@ type refusalKey struct {
 type link struct {
 	size      int64        // in bytes; -1 when not known
 	mediaType mediaType    // by the word of the manifest that named it
+	born      uint64       // the number of the last forgetting when it was learnt
 	direct    atomic.Bool  // the layout and the catalog have a link of its own, or soon will
 	proven    atomic.Bool  // upstream has it in this very repository, and not only a manifest that names it
 	touchedAt atomic.Int64 // the hour, since 1970, of the last use that was noted
@@ -104,7 +107,7 @@ type refusal struct {
 }
 
 func newMemory(limit int64) *memory {
-	m := &memory{limit: limit}
+	m := &memory{limit: limit, born: func() uint64 { return 0 }}
 	m.small = newLRU(1<<20, func(_ smallKey, gone registry.Manifest) { m.held -= weight(gone) })
 	m.links = newLRU[contentKey, *link](maxLinks, nil)
 	m.tags = newLRU[tagKey, tagRecord](maxTags, nil)
@@ -185,7 +188,7 @@ func (m *memory) addNamed(k contentKey, size int64, kind string) *link {
 	if l, ok := m.links.Get(k); ok && (l.size >= 0 || size < 0) {
 		return l
 	}
-	l := &link{size: size}
+	l := &link{size: size, born: m.born()}
 	if kind != "" && len(kind) <= maxKind {
 		l.mediaType = mediaType{unique.Make(kind)}
 	}
@@ -203,6 +206,15 @@ func (m *memory) addTag(k tagKey, r tagRecord) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tags.Add(k, r)
+}
+
+// drop takes a link out, so that who asks next learns anew what it says.
+func (m *memory) drop(k contentKey, l *link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now, ok := m.links.Peek(k); ok && now == l {
+		m.links.Remove(k)
+	}
 }
 
 // unsaved notes that a tag's record is in memory only, so that the next check saves it.
@@ -256,10 +268,16 @@ func (m *memory) untag(k tagKey, d registry.Digest) {
 	}
 }
 
-// forgetRepository drops what is known of a repository's tags, and upstream's lists of it.
+// forgetRepository drops what is known of a repository: its content, its tags, and upstream's lists
+// of it.
 func (m *memory) forgetRepository(repo registry.Repo) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, k := range m.links.Keys() {
+		if k.repo == repo {
+			m.links.Remove(k)
+		}
+	}
 	for _, k := range m.tags.Keys() {
 		if k.repo == repo {
 			m.tags.Remove(k)

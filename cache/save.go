@@ -18,7 +18,8 @@ type saves struct {
 // save is one record to be written.
 type save struct {
 	record tagRecord
-	moved  bool // the layout does not know it: the tag points elsewhere there, or nowhere
+	born   uint64 // the number of the last forgetting when its check began
+	moved  bool   // the layout does not know it: the tag points elsewhere there, or nowhere
 }
 
 // begin makes the caller the writer of a tag, or leaves s to the one there is.
@@ -85,14 +86,18 @@ func (c *Cache) save(k tagKey, s save) {
 // catalog.
 func (c *Cache) writeTag(k tagKey, s save) {
 	d := s.record.Digest
+	left, ok := c.forgotten.enter(s.born, k.repo, k.tag, string(d))
+	if !ok {
+		return // and memory has dropped it
+	}
 	row := func(tx *catalog.Tx) error { return tx.PutTag(k.repo, k.tag, s.record.Tag) }
 	if s.record.Gone {
-		c.later(row, func(bool) {})
 		ctx, cancel := c.keeping()
 		defer cancel()
 		if err := c.store.Untag(ctx, k.repo.String(), k.tag); err != nil {
 			c.fault("remove the link of a tag that is gone upstream", err, "repo", k.repo.String(), "tag", k.tag)
 		}
+		c.later(row, func(bool) { left() })
 		return
 	}
 	// Nobody takes the manifest away before the row is there that leads to it.
@@ -101,11 +106,13 @@ func (c *Cache) writeTag(k tagKey, s save) {
 		c.store.Traffic.Came(d)
 		c.fault("keep a tag", err, "repo", k.repo.String(), "tag", k.tag)
 		c.saved(k, d, false)
+		left()
 		return
 	}
 	c.later(row, func(written bool) {
 		c.saved(k, d, written)
 		c.store.Traffic.Came(d)
+		left()
 	})
 }
 

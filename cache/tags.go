@@ -26,7 +26,7 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 		return registry.Descriptor{}, err
 	}
 	k := tagKey{repo, tag}
-	now := time.Now()
+	now, born := time.Now(), c.forgotten.number.Load()
 	record, known := c.tag(ctx, k)
 	if known && p.fresh(record, now) {
 		if record.Gone {
@@ -39,7 +39,7 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 	}
 
 	check, joined := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
-		return c.refresh(p, k, record, known)
+		return c.refresh(p, k, record, known, born)
 	})
 	usable := known && p.usable(record, now)
 	answer, err := waitFor(ctx, check, usable, p.health.patience())
@@ -92,6 +92,7 @@ func (c *Cache) tag(ctx context.Context, k tagKey) (tagRecord, bool) {
 	if r, ok := c.memory.tag(k); ok {
 		return r, true
 	}
+	born := c.forgotten.number.Load()
 	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
 	defer cancel()
 	t, err := c.catalog.Tag(ctx, k.repo, k.tag)
@@ -102,14 +103,14 @@ func (c *Cache) tag(ctx context.Context, k tagKey) (tagRecord, bool) {
 		return tagRecord{}, false
 	}
 	r := tagRecord{Tag: t, savedAt: t.CheckedAt}
-	c.memory.addTag(k, r)
+	c.knowTag(k, r, born)
 	return r, true
 }
 
 // refresh asks upstream what a tag points to, and brings the manifest here before it says so:
 // a record only ever points to a manifest that has been seen whole, so that it can stand in
 // for upstream, and a tag that moves during a pull takes nothing away from it.
-func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRecord, error) {
+func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born uint64) (tagRecord, error) {
 	if r, ok := c.memory.tag(k); ok && !r.CheckedAt.Equal(old.CheckedAt) && p.fresh(r, time.Now()) {
 		// Another check ended between our look and this call.
 		if r.Gone {
@@ -119,11 +120,11 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRec
 		return r, nil
 	}
 	now := time.Now()
-	desc, err := c.ask(p, k, old, known && !old.Gone)
+	desc, err := c.ask(p, k, old, known && !old.Gone, born)
 	p.health.note(err)
 	switch {
 	case registry.Unknown(err):
-		c.tagGone(p, k, old, known, now)
+		c.tagGone(p, k, old, known, now, born)
 		return tagRecord{}, err
 	case err != nil:
 		return tagRecord{}, err
@@ -132,7 +133,7 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRec
 	if known && !old.Gone && old.Digest == desc.Digest {
 		next.ChangedAt, next.savedAt, next.news = old.ChangedAt, old.savedAt, false
 	}
-	c.saveTag(k, next, now)
+	c.saveTag(k, next, now, born)
 	return next, nil
 }
 
@@ -140,7 +141,7 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool) (tagRec
 // one of the old record. Where there is no old one, asking for the manifest at once saves a
 // round trip; where there is, a HEAD is all that an unmoved tag costs, and Docker Hub does not
 // count it.
-func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool) (registry.Descriptor, error) {
+func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool, born uint64) (registry.Descriptor, error) {
 	ctx := c.life // outlives the client that asked; upstream's own time limits end it
 	if t, ok := p.Upstream.(interface {
 		Tagged(context.Context, registry.Repo, string) (registry.Manifest, error)
@@ -149,7 +150,7 @@ func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool) (registry.D
 		if err != nil {
 			return registry.Descriptor{}, err
 		}
-		m, err := c.take(p, contentKey{k.repo, sent.Digest}, sent)
+		m, err := c.take(p, contentKey{k.repo, sent.Digest}, sent, born)
 		return m.Descriptor, err
 	}
 	desc, err := p.Upstream.Resolve(ctx, k.repo, k.tag)
@@ -165,38 +166,48 @@ func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool) (registry.D
 
 // tagGone remembers that upstream does not have a tag. Content that the tag led to stays and
 // is served by digest.
-func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now time.Time) {
+func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now time.Time, born uint64) {
 	if known && p.KeepGone {
 		// The old record goes on to be served; it counts as checked, so that upstream is
 		// not asked for each request.
 		old.CheckedAt = now
-		c.saveTag(k, old, now)
+		c.saveTag(k, old, now, born)
 		return
 	}
 	// It keeps the digest that it had: a pin holds what upstream has thrown away.
 	r := tagRecord{Tag: catalog.Tag{Descriptor: old.Descriptor, CheckedAt: now, ChangedAt: now, Gone: true}}
-	c.memory.addTag(k, r)
+	c.knowTag(k, r, born)
 	if !known || old.Gone {
 		return // nobody but this memory has ever heard of it
 	}
-	c.save(k, save{record: r, moved: true})
+	c.save(k, save{record: r, born: born, moved: true})
 }
 
 // saveTag makes a record known: to memory at once, to the layout and the catalog when it says
 // something that they should know after a restart.
-func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time) {
+func (c *Cache) saveTag(k tagKey, r tagRecord, now time.Time, born uint64) {
 	if _, still := c.memory.tag(k); !still {
 		// It was forgotten while it was being checked: evicted, and its link with it.
 		r.savedAt = time.Time{}
 	}
 	moved := r.savedAt.IsZero()
 	if age := now.Sub(r.savedAt); !moved && age > -skew && age < saveEvery {
-		c.memory.addTag(k, r)
+		c.knowTag(k, r, born)
 		return
 	}
 	r.savedAt = now
+	c.knowTag(k, r, born)
+	c.save(k, save{record: r, born: born, moved: moved})
+}
+
+// knowTag puts a record into memory that was being made since born, unless it has been forgotten
+// meanwhile. It looks afterwards: a forgetting that comes later than that look takes the record out
+// of memory itself.
+func (c *Cache) knowTag(k tagKey, r tagRecord, born uint64) {
 	c.memory.addTag(k, r)
-	c.save(k, save{record: r, moved: moved})
+	if c.forgotten.since(born, k.repo, k.tag, string(r.Digest)) {
+		c.memory.untag(k, r.Digest)
+	}
 }
 
 func gone(repo registry.Repo, tag string) error {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -77,8 +78,12 @@ func (f *Fault) Error() string {
 	if f.Message != "" {
 		text = f.Message
 	}
-	if f.Err != nil {
-		text += ": " + f.Err.Error()
+	err := f.Err
+	if reason, ok := err.(*Reason); ok {
+		err = reason.Err // the message is the sentence that its key stands for
+	}
+	if err != nil {
+		text += ": " + err.Error()
 	}
 	return text
 }
@@ -90,6 +95,30 @@ func (f *Fault) Unwrap() []error {
 	}
 	return []error{f.Code, f.Err}
 }
+
+// Reason is what a Fault is about, for whoever says it in another language than that of its message:
+// a key that stays the same, and what goes into the gaps of the sentence, in their order.
+type Reason struct {
+	Key  string
+	Args []any
+	Err  error // for errors.Is and errors.As; nil: nothing else is known
+}
+
+// Because makes a Fault with a reason. Its message is the English sentence, with the gaps filled.
+func Because(code Code, err error, key, format string, args ...any) error {
+	return &Fault{Code: code, Message: fmt.Sprintf(format, args...), Err: &Reason{Key: key, Args: args, Err: err}}
+}
+
+// Error is that of Err, or the key.
+func (r *Reason) Error() string {
+	if r.Err != nil {
+		return r.Err.Error()
+	}
+	return r.Key
+}
+
+// Unwrap returns Err.
+func (r *Reason) Unwrap() error { return r.Err }
 
 // Unknown reports whether err says that the thing asked for does not exist, as opposed to not
 // being available now.

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"fmt"
 	"time"
 
 	"roadstead/registry"
@@ -100,7 +99,7 @@ func (s *snapshot) authorize(p *principal, what right, repo registry.Repo, now t
 	case refusal != nil:
 		return refusal
 	case st.known && seen:
-		return &registry.Fault{Code: registry.Denied, Message: fmt.Sprintf("the right to %s is not yours in project %s: ask an administrator of it for a role that has it", what, repo.Project)}
+		return registry.Because(registry.Denied, nil, "right", "the right to %s is not yours in project %s: ask an administrator of it for a role that has it", what, repo.Project)
 	case st.known && !what.looks(), s.open && !what.looks():
 		return denied
 	case st.known, s.open:
@@ -154,10 +153,10 @@ func (r right) String() string { return string(r.action) + " a " + string(r.kind
 var (
 	needed  error = &registry.Fault{Code: registry.Unauthorized, Message: "log in first: this is not for everybody"}
 	narrow  error = &registry.Fault{Code: registry.Unauthorized, Message: "the token was not asked for this: ask for one with the scope of the challenge"}
-	denied  error = &registry.Fault{Code: registry.Denied, Message: "this is not allowed: ask an administrator of the project for the right to it"}
+	denied  error = registry.Because(registry.Denied, nil, "denied", "this is not allowed: ask an administrator of the project for the right to it")
 	unknown error = &registry.Fault{Code: registry.NameUnknown}
 )
 
 func proxy(project string) error {
-	return &registry.Fault{Code: registry.Denied, Message: "project " + project + " is a proxy cache: it cannot be pushed to or deleted from"}
+	return registry.Because(registry.Denied, nil, "proxy", "project %s is a proxy cache: it cannot be pushed to or deleted from", project)
 }

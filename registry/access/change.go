@@ -59,9 +59,9 @@ func (a *Access) change(ctx context.Context, d deed, fn func(*catalog.Tx) error)
 	})
 	switch {
 	case errors.Is(err, catalog.ErrNotFound):
-		return &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf("there is no %s %s", d.kind, d.name), Err: err}
+		return registry.Because(registry.NameUnknown, err, "unknown", "there is no %s %s", d.kind, d.name)
 	case errors.Is(err, catalog.ErrExists):
-		return &registry.Fault{Code: registry.Conflict, Message: fmt.Sprintf("there is a %s %s already", d.kind, d.name), Err: err}
+		return registry.Because(registry.Conflict, err, "taken", "there is a %s %s already", d.kind, d.name)
 	case err != nil:
 		return fmt.Errorf("%s %s %s: %w", d.action, d.kind, d.name, err)
 	}

@@ -58,7 +58,7 @@ func (a *Access) checkMember(m catalog.Member) error {
 		return invalid("%q is no role: take one of %s", registry.Clip(m.Role), strings.Join(names, ", "))
 	}
 	if m.Group && (m.Name == "" || len(m.Name) > maxUser || m.Name != plain(m.Name)) {
-		return invalid("%q cannot be a group: it is 1 to %d bytes without control characters", registry.Clip(m.Name), maxUser)
+		return improper("group.name", "%q cannot be a group: it is 1 to %d bytes without control characters", registry.Clip(m.Name), maxUser)
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (a *Access) RemoveMember(ctx context.Context, by string, m catalog.Member) 
 
 func noUser(name string, err error) error {
 	if errors.Is(err, catalog.ErrNotFound) {
-		return &registry.Fault{Code: registry.NameUnknown, Message: "there is no user " + registry.Clip(name)}
+		return registry.Because(registry.NameUnknown, nil, "user.unknown", "there is no user %s", registry.Clip(name))
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
@@ -44,7 +43,7 @@ func (a *Access) AddMember(ctx context.Context, by string, m catalog.Member) (ma
 		}
 		id, err := tx.AddMember(m)
 		if errors.Is(err, catalog.ErrExists) {
-			return &registry.Fault{Code: registry.Conflict, Message: fmt.Sprintf("%s is a member of project %s already: change its role", m.Name, m.Project)}
+			return registry.Because(registry.Conflict, nil, "member.taken", "%s is a member of project %s already: change its role", m.Name, m.Project)
 		}
 		if err == nil {
 			made, err = tx.Member(m.Project, id)

@@ -74,11 +74,11 @@ func checkPassword(password string) error {
 	n := utf8.RuneCountInString(password)
 	switch {
 	case n < 8 || n > maxPassword:
-		return invalid("the password has %d characters: 8 to %d are needed", n, maxPassword)
+		return improper("password.length", "the password has %d characters: 8 to %d are needed", n, maxPassword)
 	case !strings.ContainsFunc(password, unicode.IsUpper), !strings.ContainsFunc(password, unicode.IsLower), !strings.ContainsFunc(password, unicode.IsDigit):
-		return invalid("the password needs an upper-case letter, a lower-case letter and a digit")
+		return improper("password.letters", "the password needs an upper-case letter, a lower-case letter and a digit")
 	case slices.Contains(known, password):
-		return invalid("the password is one that everybody tries first: take another")
+		return improper("password.common", "the password is one that everybody tries first: take another")
 	}
 	return nil
 }
@@ -121,6 +121,11 @@ func sumOf(secret string) []byte {
 
 // Invalid is the code of a value that an administration function does not take.
 const Invalid registry.Code = "BAD_REQUEST"
+
+// improper is invalid with the key of its sentence; see registry.Reason.
+func improper(key, format string, args ...any) error {
+	return registry.Because(Invalid, nil, key, format, args...)
+}
 
 func invalid(format string, args ...any) error {
 	return &registry.Fault{Code: Invalid, Message: fmt.Sprintf(format, args...)}

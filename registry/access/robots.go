@@ -83,7 +83,7 @@ func (a *Access) AddRobot(ctx context.Context, by string, r catalog.Robot) (made
 
 func checkEnd(expires time.Time) error {
 	if !expires.IsZero() && expires.Before(time.Now()) {
-		return invalid("the robot would have expired already: give a number of days, or none for no end")
+		return improper("robot.ended", "the robot would have expired already: give a number of days, or none for no end")
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func checkEnd(expires time.Time) error {
 // checkRobot says whether a robot may be like that, by Harbor's grammar of names.
 func (a *Access) checkRobot(r catalog.Robot) error {
 	if registry.CheckProject(r.Name) != nil {
-		return invalid("%q cannot be the name of a robot: it is lower-case letters and digits joined by single '.', '_' or '-'", registry.Clip(r.Name))
+		return improper("robot.wrong", "%q cannot be the name of a robot: it is lower-case letters and digits joined by single '.', '_' or '-'", registry.Clip(r.Name))
 	}
 	if r.Project != "" {
 		if err := a.checkProject(r.Project); err != nil {
@@ -99,10 +99,10 @@ func (a *Access) checkRobot(r catalog.Robot) error {
 		}
 	}
 	if len(r.Description) > 1<<10 || strings.ContainsFunc(r.Description, func(c rune) bool { return c < ' ' }) {
-		return invalid("the description is longer than 1024 bytes or has control characters")
+		return improper("robot.description", "the description is longer than 1024 bytes or has control characters")
 	}
 	if len(r.Permissions) == 0 {
-		return invalid("a robot that may do nothing is of no use: give it a permission")
+		return improper("robot.idle", "a robot that may do nothing is of no use: give it a permission")
 	}
 	for _, p := range r.Permissions {
 		switch {

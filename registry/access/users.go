@@ -30,7 +30,7 @@ func checkUser(name string) error {
 		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(more, c) >= 0
 	}
 	if !ok {
-		return invalid("%q cannot be the name of a user: it is 1 to %d letters, digits and the signs %s, a letter or digit first", registry.Clip(name), maxUser, more)
+		return improper("user.name", "%q cannot be the name of a user: it is 1 to %d letters, digits and the signs %s, a letter or digit first", registry.Clip(name), maxUser, more)
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func keepsAdmin(tx *catalog.Tx, err error) error {
 	}
 	users, admins, err := tx.CountUsers()
 	if err == nil && admins == 0 && users > 0 {
-		err = &registry.Fault{Code: registry.Denied, Message: "this is the last administrator who can log in: make another user one first"}
+		err = registry.Because(registry.Denied, nil, "user.last", "this is the last administrator who can log in: make another user one first")
 	}
 	return err
 }

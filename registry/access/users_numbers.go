@@ -61,7 +61,7 @@ func (a *Access) CreateUser(ctx context.Context, by string, u NewUser) (made cat
 
 func checkEmail(email string) error {
 	if len(email) > maxUser || email != plain(email) || !utf8.ValidString(email) {
-		return invalid("%q is no address", registry.Clip(email))
+		return improper("email.wrong", "%q is no address", registry.Clip(email))
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func (a *Access) SetEmail(ctx context.Context, by string, id int64, email string
 	}
 	return a.changeUser(ctx, by, registry.Update, id, "address", func(tx *catalog.Tx, u catalog.User) error {
 		if u.Issuer != "" {
-			return invalid("user %s logs in at its OIDC provider, which says its address: change it there", u.Name)
+			return improper("user.oidc.email", "user %s logs in at its OIDC provider, which says its address: change it there", u.Name)
 		}
 		return tx.SetEmail(u.Name, email)
 	})
@@ -110,7 +110,7 @@ func (a *Access) ResetPassword(ctx context.Context, by string, id int64, passwor
 }
 
 func noPassword(name string) error {
-	return invalid("user %s logs in at its OIDC provider and has no password here", name)
+	return improper("user.oidc.password", "user %s logs in at its OIDC provider and has no password here", name)
 }
 
 // ChangePassword gives a user another password by itself, who has to know the old one: whoever finds
@@ -131,7 +131,7 @@ func (a *Access) ChangePassword(ctx context.Context, id int64, old, password, re
 		return err
 	}
 	if old == password {
-		return invalid("the new password is the old one: take another")
+		return improper("password.same", "the new password is the old one: take another")
 	}
 	if old == "" || utf8.RuneCountInString(old) > maxPassword {
 		return oldWrong
@@ -155,7 +155,7 @@ func (a *Access) ChangePassword(ctx context.Context, id int64, old, password, re
 	})
 }
 
-var oldWrong error = &registry.Fault{Code: registry.Denied, Message: "the old password is wrong"}
+var oldWrong error = registry.Because(registry.Denied, nil, "password.old", "the old password is wrong")
 
 // SetAdminByID is SetAdmin of the user of a number. The last administrator stays.
 func (a *Access) SetAdminByID(ctx context.Context, by string, id int64, admin bool) error {

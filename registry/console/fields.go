@@ -46,7 +46,7 @@ func parseSize(text string) (int64, error) {
 	if size := n * factor; err == nil && size >= 0 && size < math.MaxInt64/2 {
 		return int64(size), nil
 	}
-	return 0, estate.Wrong("quota", "%q is no size: write one such as 20 GiB, or nothing for no limit", text)
+	return 0, estate.Wrong("quota", "size.wrong", "%q is no size: write one such as 20 GiB, or nothing for no limit", text)
 }
 
 // writeSize is what parseSize takes for so many bytes, exactly.
@@ -76,7 +76,7 @@ func parseDuration(field, text string) (*time.Duration, error) {
 		d, err = time.ParseDuration(text)
 	}
 	if err != nil || d < 0 || d > 100*365*24*time.Hour {
-		return nil, estate.Wrong(field, "%q is no time: write one such as 30m, 12h or 7d", text)
+		return nil, estate.Wrong(field, "time.wrong", "%q is no time: write one such as 30m, 12h or 7d", text)
 	}
 	return &d, nil
 }

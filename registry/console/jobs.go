@@ -14,7 +14,7 @@ type jobs struct {
 	Plan      estate.Plan
 	Planned   bool
 	All       []estate.Collection
-	Running   bool
+	Running   int // collections and tasks
 	Since     hosted.Stats
 	Evicted   int64
 	EvictedOf int64
@@ -24,24 +24,49 @@ type jobs struct {
 	Error     *trouble
 }
 
-func (v *visit) showJobs(status int, t *trouble) error {
-	ctx, page := v.r.Context(), jobs{Error: t, Since: v.config.Hosted()}
-	var err error
+// jobs looks at all of them.
+func (v *visit) jobs() (page jobs, err error) {
+	ctx := v.r.Context()
+	page.Since = v.config.Hosted()
 	if page.Plan, page.Planned, err = v.config.Estate.Collecting(ctx, v.me); err != nil {
-		return err
+		return jobs{}, err
 	}
 	if page.All, err = v.config.Estate.Collections(ctx, v.me); err != nil {
-		return err
+		return jobs{}, err
 	}
 	for _, c := range page.All {
-		page.Running = page.Running || c.EndedAt.IsZero()
+		if c.EndedAt.IsZero() {
+			page.Running++
+		}
 	}
 	cached := v.config.Cache()
 	page.Evicted, page.EvictedOf = cached.EvictedBytes, cached.EvictedCount
 	page.CanStart = v.may(registry.Create, access.Collection, "")
 	page.CanStop = v.may(access.Stop, access.Collection, "")
 	page.Tasks = v.tasks()
+	for _, one := range page.Tasks.All {
+		if one.EndedAt.IsZero() {
+			page.Running++
+		}
+	}
+	return page, nil
+}
+
+func (v *visit) showJobs(status int, t *trouble) error {
+	page, err := v.jobs()
+	if err != nil {
+		return err
+	}
+	page.Error = t
 	return v.show(status, "jobs", v.say("nav.jobs"), page)
+}
+
+// streamJobs tells a browser how far the jobs are, until none runs.
+func streamJobs(v *visit) error {
+	return v.follow("jobs", func() ([]place, bool, error) {
+		page, err := v.jobs()
+		return []place{{"jobs-figures", page}, {"jobs-running", page}, {"jobs-collections", page}, {"jobs-tasks", page}}, page.Running > 0, err
+	})
 }
 
 func listJobs(v *visit) error { return v.showJobs(http.StatusOK, nil) }

@@ -55,11 +55,29 @@ func (v *visit) live() live {
 	return l
 }
 
-// stream tells a browser what is going on, as often as that changes: server-sent events with a part
-// of the page in each.
+// place is a part of a page that changes while somebody looks at it.
+type place struct {
+	name string // its id in the page, and of its template
+	data any
+}
+
+// stream tells a browser what is going on.
 func stream(v *visit) error {
-	if !v.may(registry.Read, access.Statistics, "") {
-		return &registry.Fault{Code: registry.Denied}
+	return v.follow("overview", func() ([]place, bool, error) {
+		if !v.may(registry.Read, access.Statistics, "") {
+			return nil, false, &registry.Fault{Code: registry.Denied}
+		}
+		return []place{{"live", v.live()}}, true, nil
+	})
+}
+
+// follow tells a browser of the places of a page, as often as they change: server-sent events with
+// the HTML of a place in each. It looks every so often, as whoever is signed in then, until there is
+// no more to come, of which it tells as well: else the browser would come again.
+func (v *visit) follow(page string, look func() (places []place, more bool, err error)) error {
+	places, more, err := look()
+	if err != nil {
+		return err
 	}
 	defer v.streams.Add(-1)
 	if v.streams.Add(1) > maxStreams {
@@ -75,20 +93,14 @@ func stream(v *visit) error {
 	defer end.Stop()
 	tick := time.NewTicker(streamEvery)
 	defer tick.Stop()
-	flusher, last := http.NewResponseController(v.w), ""
+	told := map[string]string{}
 	for {
-		var part bytes.Buffer
-		if err := v.render(&part, "overview", "live", v.live()); err != nil {
+		if err := v.tell(page, places, told); err != nil {
 			return err
 		}
-		if text := part.String(); text != last {
-			last = text
-			if _, err := fmt.Fprintf(v.w, "event: live\ndata: %s\n\n", strings.ReplaceAll(text, "\n", "\ndata: ")); err != nil {
-				return nil // a browser that has left
-			}
-			if err := flusher.Flush(); err != nil {
-				return nil
-			}
+		if !more {
+			fmt.Fprint(v.w, "event: end\ndata:\n\n") // if the browser is still there
+			return nil
 		}
 		select {
 		case <-v.r.Context().Done():
@@ -99,8 +111,32 @@ func stream(v *visit) error {
 			return nil
 		case <-tick.C:
 		}
-		if s, ok := v.config.Access.SessionOf(v.r); !ok || !v.config.Estate.May(s.Principal, registry.Read, access.Statistics, "") {
+		s, ok := v.config.Access.SessionOf(v.r)
+		if !ok {
 			return nil
 		}
+		v.me = s.Principal
+		if places, more, err = look(); err != nil {
+			return nil // the browser comes again, and is told why not
+		}
 	}
+}
+
+// tell sends the places that are other than what was told of them.
+func (v *visit) tell(page string, places []place, told map[string]string) error {
+	for _, p := range places {
+		var part bytes.Buffer
+		if err := v.render(&part, page, p.name, p.data); err != nil {
+			return err
+		}
+		text := part.String()
+		if text == told[p.name] {
+			continue
+		}
+		told[p.name] = text
+		fmt.Fprintf(v.w, "event: %s\ndata: %s\n\n", p.name, strings.ReplaceAll(text, "\n", "\ndata: "))
+	}
+	// A browser that has left ends the request's context, which is looked at next.
+	_ = http.NewResponseController(v.w).Flush()
+	return nil
 }

@@ -91,7 +91,7 @@ func (f *projectForm) read(of string) (err error) {
 	}
 	f.Project.Registry = parseNumber(of)
 	if f.Project.Registry <= 0 {
-		return estate.Wrong("registry", "choose the registry that the project is a cache of")
+		return estate.Wrong("registry", "registry.choose", "choose the registry that the project is a cache of")
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func deleteProject(v *visit) error {
 	}
 	c := v.projectConfirmation(p)
 	if v.r.PostFormValue("typed") != p.Name {
-		return v.refuse(c, estate.Wrong("typed", "the name that was typed is not that of the project"))
+		return v.refuse(c, estate.Wrong("typed", "typed.wrong", "the name that was typed is not that of the project"))
 	}
 	if err := v.config.Estate.DeleteProject(v.r.Context(), v.me, estate.Ref{ID: p.ID}); err != nil {
 		return v.refuse(c, err)

@@ -113,11 +113,11 @@ func (n newRobot) robot(p estate.Project) (r catalog.Robot, err error) {
 	r = catalog.Robot{Project: p.Name, Name: n.Name, Description: n.Description}
 	switch {
 	case n.Name == "":
-		return r, estate.Wrong("name", "give the robot a name, such as ci")
+		return r, estate.Wrong("name", "robot.name", "give the robot a name, such as ci")
 	case n.Days != "":
 		days := parseNumber(n.Days)
 		if days <= 0 || days > 36500 {
-			return r, estate.Wrong("days", "write a number of days, or nothing for a robot without end")
+			return r, estate.Wrong("days", "robot.days", "write a number of days, or nothing for a robot without end")
 		}
 		r.ExpiresAt = time.Now().Add(time.Duration(days) * 24 * time.Hour)
 	}

@@ -77,6 +77,7 @@ func (c *Console) inside() map[string]func(*visit) error {
 
 		"GET /c/connect":            connect,
 		"GET /c/jobs":               listJobs,
+		"GET /c/jobs/live":          streamJobs,
 		"POST /c/jobs":              startCollection,
 		"POST /c/jobs/{id}/stop":    stopCollection,
 		"POST /c/tasks":             startTask,

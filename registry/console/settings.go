@@ -112,7 +112,7 @@ func (s *settings) write(p *catalog.Project) (err error) {
 func (s *settings) retention() (r catalog.Retention, err error) {
 	if s.Newest != "" {
 		if r.Newest = int(parseNumber(s.Newest)); r.Newest <= 0 {
-			return r, estate.Wrong("newest", "write how many tags of each repository stay, such as 10, or nothing")
+			return r, estate.Wrong("newest", "newest.wrong", "write how many tags of each repository stay, such as 10, or nothing")
 		}
 	}
 	d, err := parseDuration("pulled", s.Pulled)

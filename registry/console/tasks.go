@@ -11,16 +11,31 @@ import (
 
 // tasks are the jobs beside collections: what somebody has started and that goes on without him.
 type tasks struct {
-	All      []estate.Job
+	All      []task
 	CanScrub bool
 	CanEvict bool
 	Image    string // of the form for warming, as it was sent
 	Platform string
 }
 
+// task is one of them.
+type task struct{ estate.Job }
+
+// Share is how much of it is done, of 100.
+func (t task) Share() int64 {
+	if t.Total <= 0 {
+		return 0
+	}
+	return min(t.Done*100/t.Total, 100)
+}
+
 func (v *visit) tasks() tasks {
+	var all []task
+	for _, one := range v.config.Estate.Jobs(v.me, "") {
+		all = append(all, task{one})
+	}
 	return tasks{
-		All:      v.config.Estate.Jobs(v.me, ""),
+		All:      all,
 		CanScrub: v.may(registry.Create, access.Scrub, ""),
 		CanEvict: v.may(registry.Create, estate.Eviction, ""),
 		Image:    strings.TrimSpace(v.r.PostFormValue("image")),

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,8 +55,8 @@ func signedIn(serve func(*visit) error) func(*visit) error {
 var (
 	errAway          = errors.New("nobody is signed in")
 	errForeign       = errors.New("the request comes from another site")
-	errForm    error = &registry.Fault{Code: access.Invalid, Message: "the form cannot be read, or is too long"}
-	errNoPage  error = &registry.Fault{Code: registry.NameUnknown, Message: "there is no such page"}
+	errForm    error = estate.Wrong("", "form.wrong", "the form cannot be read, or is too long")
+	errNoPage  error = registry.Because(registry.NameUnknown, nil, "page.unknown", "there is no such page")
 )
 
 // statuses of errors that people can do something about, and the key of what is said of each.
@@ -89,7 +90,8 @@ var statuses = []struct {
 type trouble struct {
 	Status  int
 	Title   string // in their language
-	Message string // as the estate says it, in English; "" for nothing
+	Message string // what is wrong, as a sentence; "" for nothing
+	English bool   // the message is in English, whatever the page is in
 	Field   string // of a form, that it is about; "" for none
 }
 
@@ -99,14 +101,36 @@ func (v *visit) trouble(err error) trouble {
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
 			t := trouble{Status: s.status, Title: v.say("error." + s.key), Field: estate.FieldOf(err)}
-			if fault, ok := errors.AsType[*registry.Fault](err); ok && fault.Message != "" {
-				t.Message = sentence(fault.Message)
-			}
+			t.Message, t.English = v.why(err)
 			return t
 		}
 	}
 	v.log.Error("page failed", "path", v.r.URL.Path, "err", err)
 	return trouble{Status: http.StatusInternalServerError, Title: v.say("error.internal")}
+}
+
+// why is what an error says, in the language of the visit or, where that has no words for it, in
+// English.
+func (v *visit) why(err error) (message string, inEnglish bool) {
+	fault, ok := errors.AsType[*registry.Fault](err)
+	if !ok || fault.Message == "" {
+		return "", false
+	}
+	if reason, ok := errors.AsType[*registry.Reason](err); ok && v.lang != english && v.words[v.lang].has("why."+reason.Key) {
+		return v.say("why."+reason.Key, v.named(reason.Args)...), false
+	}
+	return sentence(fault.Message), v.lang != english
+}
+
+// named are the arguments of a reason with the kinds of things among them in the language of the visit.
+func (v *visit) named(args []any) []any {
+	all := slices.Clone(args)
+	for i, arg := range all {
+		if kind, ok := arg.(registry.Kind); ok && v.words[v.lang].has("thing."+string(kind)) {
+			all[i] = v.say("thing." + string(kind))
+		}
+	}
+	return all
 }
 
 // sentence makes one of the message of an error.

@@ -44,7 +44,7 @@ func (e *Estate) Shown(ctx context.Context, p registry.Principal, repo registry.
 	s.Missing = registry.IsImageConfig(s.ConfigType) && s.OS == "" && s.Architecture == ""
 	children, err := e.catalog.Children(ctx, repo, is.Digest)
 	if err != nil {
-		return Shown{}, missing(err, "there is no artifact %s in %s", registry.Clip(reference), repo)
+		return Shown{}, missing(err, "artifact.unknown", "there is no artifact %s in %s", registry.Clip(reference), repo)
 	}
 	stored := map[registry.Digest]bool{}
 	for _, c := range children {
@@ -83,7 +83,7 @@ func (e *Estate) Refresh(ctx context.Context, p registry.Principal, repo registr
 		return false, err
 	}
 	if row.Hosted() || registry.CheckTag(tag) != nil {
-		return false, invalid("only a tag of a proxy has an upstream to ask")
+		return false, invalid("refresh.hosted", "only a tag of a proxy has an upstream to ask")
 	}
 	moved, _, err = e.config.Cache.Refresh(ctx, repo, tag)
 	outcome := registry.Done

@@ -13,7 +13,7 @@ import (
 // mayIn is may for what is in a repository.
 func (e *Estate) mayIn(p registry.Principal, action registry.Action, kind registry.Kind, repo registry.Repo) error {
 	if repo.Name == "" || registry.CheckName(repo.String()) != nil {
-		return unknown("%q is no repository", registry.Clip(repo.String()))
+		return unknown("repository.none", "%q is no repository", registry.Clip(repo.String()))
 	}
 	return e.access.Authorize(p, action, registry.Resource{Kind: kind, Repo: repo})
 }
@@ -27,7 +27,7 @@ func (e *Estate) Warm(ctx context.Context, p registry.Principal, repo registry.R
 	if row, err := e.lookup(ctx, Ref{Name: repo.Project}); err != nil {
 		return Job{}, err
 	} else if row.Hosted() {
-		return Job{}, invalid("project %s is no proxy: what is there was pushed, and need not be fetched", repo.Project)
+		return Job{}, invalid("warm.hosted", "project %s is no proxy: what is there was pushed, and need not be fetched", repo.Project)
 	}
 	target := repo.String() + ":" + reference
 	if strings.Contains(reference, ":") {

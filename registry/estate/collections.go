@@ -92,7 +92,7 @@ func (e *Estate) SetCollecting(ctx context.Context, p registry.Principal, plan P
 	}
 	made, err := plan.hosted()
 	if err != nil {
-		return invalid("%v", err)
+		return invalid("plan.wrong", "%v", err)
 	}
 	was, set, err := e.plan(ctx)
 	if err != nil {
@@ -170,7 +170,7 @@ func (e *Estate) Retain(ctx context.Context, p registry.Principal, ref Ref, dry 
 		return 0, err
 	}
 	if !row.Hosted() {
-		return 0, invalid("project %s is a proxy: what it keeps is evicted when room is needed", row.Name)
+		return 0, invalid("retain.proxy", "project %s is a proxy: what it keeps is evicted when room is needed", row.Name)
 	}
 	return e.order(ctx, p, access.Retention, hosted.Order{By: p.Name(), Project: row.Name, Dry: dry}, nil)
 }
@@ -249,7 +249,7 @@ func (e *Estate) StopCollection(ctx context.Context, p registry.Principal, id in
 	running := e.history.running == id && id != 0
 	e.history.Unlock()
 	if !running {
-		return unknown("no collection %d is under way", id)
+		return unknown("collection.unknown", "no collection %d is under way", id)
 	}
 	e.config.Cleaner.StopCleaning()
 	return nil

@@ -31,15 +31,15 @@ func (e *Estate) within(ctx context.Context, p registry.Principal, action regist
 	}
 	repo := registry.Repo{Project: row.Name, Name: name}
 	if registry.CheckName(repo.String()) != nil {
-		return registry.Repo{}, row, unknown("there is no repository %s", registry.Clip(name))
+		return registry.Repo{}, row, unknown("repository.unknown", "there is no repository %s", registry.Clip(name))
 	}
 	return repo, row, nil
 }
 
 // missing tells of what the catalog does not have.
-func missing(err error, format string, args ...any) error {
+func missing(err error, key, format string, args ...any) error {
 	if errors.Is(err, catalog.ErrNotFound) {
-		return unknown(format, args...)
+		return unknown(key, format, args...)
 	}
 	return err
 }
@@ -83,7 +83,7 @@ func (e *Estate) Repository(ctx context.Context, p registry.Principal, ref Ref, 
 		return catalog.Repository{}, err
 	}
 	r, err := e.catalog.Repository(ctx, repo)
-	return r, missing(err, "there is no repository %s", repo)
+	return r, missing(err, "repository.unknown", "there is no repository %s", repo)
 }
 
 // Describe says what a repository is for.
@@ -94,7 +94,7 @@ func (e *Estate) Describe(ctx context.Context, p registry.Principal, ref Ref, na
 	}
 	const most = 32 << 10
 	if len(description) > most || !text(description) {
-		return invalid("the description is longer than %d bytes or has control characters", most)
+		return invalid("description.wrong", "the description is longer than %d bytes or has control characters", most)
 	}
 	return e.access.Audited(ctx, p.Name(), registry.Update, registry.Repository, repo.String(), "description", func(tx *catalog.Tx) error {
 		return tx.SetDescription(repo, description)
@@ -159,7 +159,7 @@ func (e *Estate) Artifacts(ctx context.Context, p registry.Principal, ref Ref, n
 			all[i].LastPull = catalog.LastPull{}
 		}
 	}
-	return all, total, missing(err, "there is no repository %s", repo)
+	return all, total, missing(err, "repository.unknown", "there is no repository %s", repo)
 }
 
 // Artifact returns what a tag or a digest stands for, to whom Artifacts would show it.
@@ -183,10 +183,10 @@ func (e *Estate) artifactFor(ctx context.Context, p registry.Principal, repo reg
 func (e *Estate) artifact(ctx context.Context, repo registry.Repo, reference string) (catalog.Artifact, error) {
 	_, notDigest := registry.ParseDigest(reference)
 	if notDigest != nil && registry.CheckTag(reference) != nil {
-		return catalog.Artifact{}, unknown("there is no artifact %s in %s", registry.Clip(reference), repo)
+		return catalog.Artifact{}, unknown("artifact.unknown", "there is no artifact %s in %s", registry.Clip(reference), repo)
 	}
 	a, err := e.catalog.Artifact(ctx, repo, reference)
-	return a, missing(err, "there is no artifact %s in %s", registry.Clip(reference), repo)
+	return a, missing(err, "artifact.unknown", "there is no artifact %s in %s", registry.Clip(reference), repo)
 }
 
 // Look is what an artifact's manifest and configuration say of it.
@@ -260,17 +260,17 @@ func (e *Estate) AddTag(ctx context.Context, p registry.Principal, ref Ref, name
 		return err
 	}
 	if !row.Hosted() {
-		return &registry.Fault{Code: registry.Denied, Message: "project " + row.Name + " is a proxy cache: its tags are those of its upstream"}
+		return refuse(registry.Denied, "tag.proxy", "project %s is a proxy cache: its tags are those of its upstream", row.Name)
 	}
 	if registry.CheckTag(tag) != nil {
-		return Wrong("name", "%q cannot be a tag", registry.Clip(tag))
+		return Wrong("name", "tag.wrong", "%q cannot be a tag", registry.Clip(tag))
 	}
 	a, err := e.artifact(ctx, repo, reference)
 	if err != nil {
 		return err
 	}
 	if _, err := e.catalog.Tag(ctx, repo, tag); err == nil {
-		return &registry.Fault{Code: registry.Conflict, Message: "there is a tag " + tag + " already"}
+		return refuse(registry.Conflict, "tag.taken", "there is a tag %s already", tag)
 	}
 	d, err := e.config.Hosted.CopyTag(ctx, repo, a.Digest.String(), tag)
 	if err != nil {
@@ -294,7 +294,7 @@ func (e *Estate) DeleteTag(ctx context.Context, p registry.Principal, ref Ref, n
 	}
 	is, err := e.artifact(ctx, repo, tag)
 	if err != nil || is.Digest != a.Digest || tag == a.Digest.String() {
-		return unknown("there is no tag %s at that artifact", registry.Clip(tag))
+		return unknown("tag.unknown", "there is no tag %s at that artifact", registry.Clip(tag))
 	}
 	return e.do(deletion{p, remote, registry.Tags, repo, tag, row}, func(c Content) error { return c.DeleteTag(ctx, repo, tag) })
 }

@@ -108,7 +108,7 @@ type deed struct {
 func (e *Estate) change(ctx context.Context, d deed, fn func(*catalog.Tx) error) error {
 	err := e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, fn)
 	if errors.Is(err, catalog.ErrNotEmpty) {
-		return &registry.Fault{Code: InUse, Message: fmt.Sprintf("%s %s is still in use", d.kind, d.name), Err: err}
+		return registry.Because(InUse, err, "used", "%s %s is still in use", d.kind, d.name)
 	}
 	if err != nil {
 		return err
@@ -123,21 +123,4 @@ func (e *Estate) change(ctx context.Context, d deed, fn func(*catalog.Tx) error)
 // record notes in the audit log what changes nothing in the catalog.
 func (e *Estate) record(ctx context.Context, d deed) error {
 	return e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, func(*catalog.Tx) error { return nil })
-}
-
-func invalid(format string, args ...any) error {
-	return &registry.Fault{Code: access.Invalid, Message: fmt.Sprintf(format, args...)}
-}
-
-func unknown(format string, args ...any) error {
-	return &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf(format, args...)}
-}
-
-// declared refuses a change of what the configuration says.
-func (e *Estate) declared(what string) error {
-	where := e.config.File
-	if where == "" {
-		return &registry.Fault{Code: registry.Denied, Message: what + " is built in: make a project of your own of that name instead, or write one into a configuration file"}
-	}
-	return &registry.Fault{Code: registry.Denied, Message: fmt.Sprintf("%s is declared in %s: change it there and send the server a SIGHUP", what, where)}
 }

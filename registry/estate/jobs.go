@@ -70,11 +70,11 @@ func (j *jobs) start(kind registry.Kind, target, by, unit string, do work) (Job,
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
-		return Job{}, &registry.Fault{Code: registry.Unavailable, Message: "the server is stopping: start it after the restart"}
+		return Job{}, refuse(registry.Unavailable, "job.closing", "the server is stopping: start it after the restart")
 	}
 	for _, other := range j.all {
 		if other.State == Running && other.Kind == kind && other.Target == target {
-			return Job{}, &registry.Fault{Code: registry.Conflict, Message: fmt.Sprintf("job %d does just that already", other.ID)}
+			return Job{}, refuse(registry.Conflict, "job.same", "job %d does just that already", other.ID)
 		}
 	}
 	// It outlives the request that has started it; close ends it.
@@ -167,7 +167,7 @@ func (e *Estate) Jobs(p registry.Principal, kind registry.Kind) []Job {
 func (e *Estate) Job(p registry.Principal, id int64) (Job, error) {
 	all := e.jobs.list(func(one Job) bool { return one.ID == id && e.mayJob(p, registry.Read, one) == nil })
 	if len(all) == 0 {
-		return Job{}, unknown("there is no job %d; the server forgets them when it restarts", id)
+		return Job{}, unknown("job.unknown", "there is no job %d; the server forgets them when it restarts", id)
 	}
 	return all[0], nil
 }

@@ -114,9 +114,9 @@ func (e *Estate) lookup(ctx context.Context, ref Ref) (catalog.Project, error) {
 
 func (ref Ref) unknown() error {
 	if ref.ID != 0 {
-		return unknown("there is no project %d", ref.ID)
+		return unknown("project.number", "there is no project %d", ref.ID)
 	}
-	return unknown("there is no project %s", registry.Clip(ref.Name))
+	return unknown("project.unknown", "there is no project %s", registry.Clip(ref.Name))
 }
 
 // AddProject makes a project: with a Registry a proxy, else one that people push to.
@@ -125,7 +125,7 @@ func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next cata
 		return 0, err
 	}
 	if err := e.config.CheckName(next.Name); err != nil {
-		return 0, Wrong("name", "%v", err)
+		return 0, Wrong("name", "project.name", "%v", err)
 	}
 	next.Configured = false
 	if err := e.checkProject(ctx, next); err != nil {
@@ -208,7 +208,7 @@ func (e *Estate) alter(ctx context.Context, p registry.Principal, action registr
 // write has fn change a project that was found.
 func (e *Estate) write(ctx context.Context, p registry.Principal, was catalog.Project, action registry.Action, kind registry.Kind, fn func(*catalog.Project) error) error {
 	if was.Configured {
-		return e.declared("project " + was.Name)
+		return e.declaredProject(was.Name)
 	}
 	next := was
 	next.Immutable, next.Policy, next.Metadata = slices.Clone(was.Immutable), clone(was.Policy), maps.Clone(was.Metadata)
@@ -216,7 +216,7 @@ func (e *Estate) write(ctx context.Context, p registry.Principal, was catalog.Pr
 		return err
 	}
 	if next.Hosted() != was.Hosted() {
-		return invalid("a project of one kind cannot become one of the other: make another project")
+		return invalid("project.kind", "a project of one kind cannot become one of the other: make another project")
 	}
 	next.ID, next.Name, next.Configured = was.ID, was.Name, false
 	if err := e.checkProject(ctx, next); err != nil {
@@ -228,7 +228,7 @@ func (e *Estate) write(ctx context.Context, p registry.Principal, was catalog.Pr
 			return err
 		}
 		if !now.UpdatedAt.Equal(was.UpdatedAt) {
-			return &registry.Fault{Code: registry.Conflict, Message: "somebody else has just changed project " + was.Name + ": look at it again"}
+			return refuse(registry.Conflict, "project.changed", "somebody else has just changed project %s: look at it again", was.Name)
 		}
 		return tx.PutProject(next)
 	})
@@ -241,7 +241,7 @@ func (e *Estate) DeleteProject(ctx context.Context, p registry.Principal, ref Re
 		return err
 	}
 	if was.Configured {
-		return e.declared("project " + was.Name)
+		return e.declaredProject(was.Name)
 	}
 	return e.change(ctx, deed{p, registry.Delete, Projects, was.Name, ""}, func(tx *catalog.Tx) error {
 		return tx.DeleteProject(was.Name)
@@ -256,7 +256,7 @@ func (e *Estate) unused(ctx context.Context, name string) error {
 		return err
 	}
 	if len(repos) > 0 && strings.HasPrefix(repos[0], name+"/") {
-		return Wrong("name", "there is content of a project %s here that nobody has pushed, such as %s: choose another name", name, repos[0])
+		return Wrong("name", "project.stray", "there is content of a project %s here that nobody has pushed, such as %s: choose another name", name, repos[0])
 	}
 	return nil
 }
@@ -280,47 +280,47 @@ const (
 func (e *Estate) checkProject(ctx context.Context, p catalog.Project) error {
 	for f, globs := range map[string][]string{"immutable": p.Immutable, "allow": p.Policy.Allow, "deny": p.Policy.Deny, "pin": p.Policy.Pin} {
 		if len(globs) > maxGlobs {
-			return Wrong(f, "%d patterns are more than the %d that are looked at for each request: join some with {a,b}", len(globs), maxGlobs)
+			return Wrong(f, "globs.many", "%d patterns are more than the %d that are looked at for each request: join some with {a,b}", len(globs), maxGlobs)
 		}
 		for _, glob := range globs {
 			if _, err := registry.ParsePattern(glob); err != nil {
-				return Wrong(f, "%v", err)
+				return Wrong(f, "glob.wrong", "%v", err)
 			}
 		}
 	}
 	for key, value := range p.Metadata {
 		if len(p.Metadata) > maxMetadata || key == "" || len(key) > maxName || !plain(key) || len(value) > maxValue || !text(value) {
-			return invalid("the metadata of a project are at most %d values of %d bytes, with names of %d", maxMetadata, maxValue, maxName)
+			return invalid("metadata.wrong", "the metadata of a project are at most %d values of %d bytes, with names of %d", maxMetadata, maxValue, maxName)
 		}
 	}
 	if p.Schedule != "" && p.Schedule != hosted.Never {
 		if _, err := hosted.ParseSchedule(p.Schedule); err != nil {
-			return invalid("%v", err)
+			return invalid("plan.wrong", "%v", err)
 		}
 	}
 	switch {
 	case p.Quota < 0:
-		return Wrong("quota", "a quota is a number of bytes, or -1 for none")
+		return Wrong("quota", "quota.wrong", "a quota is a number of bytes, or -1 for none")
 	case p.Retention.Newest < 0 || p.Retention.Pulled < 0:
-		return Wrong("retention", "a retention keeps 0 or more tags, or a time")
+		return Wrong("retention", "retention.wrong", "a retention keeps 0 or more tags, or a time")
 	}
 	for f, d := range map[string]*time.Duration{"ttl": p.Policy.TTL, "stale_for": p.Policy.StaleFor, "keep": p.Policy.Keep} {
 		if d != nil && *d < 0 {
-			return Wrong(f, "a time cannot be less than nothing")
+			return Wrong(f, "time.negative", "a time cannot be less than nothing")
 		}
 	}
 	if p.Hosted() {
 		return nil
 	}
 	if p.Quota > 0 || len(p.Immutable) > 0 || p.Retention != (catalog.Retention{}) {
-		return invalid("a proxy has neither a quota nor rules for tags: what it keeps is evicted when room is needed")
+		return invalid("proxy.rules", "a proxy has neither a quota nor rules for tags: what it keeps is evicted when room is needed")
 	}
 	r, err := e.findRegistry(ctx, p.Registry)
 	if err != nil {
-		return Wrong("registry", "there is no registry %d to be a cache of: make it first", p.Registry)
+		return Wrong("registry", "project.registry", "there is no registry %d to be a cache of: make it first", p.Registry)
 	}
 	if err := e.config.Check(p, r, ""); err != nil {
-		return invalid("%v", err)
+		return invalid("proxy.wrong", "%v", err)
 	}
 	return nil
 }

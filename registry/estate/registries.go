@@ -87,7 +87,7 @@ func (e *Estate) findRegistry(ctx context.Context, id int64) (catalog.Registry, 
 	}
 	i := slices.IndexFunc(rows, func(r catalog.Registry) bool { return r.ID == id })
 	if i < 0 {
-		return catalog.Registry{}, unknown("there is no registry %d", id)
+		return catalog.Registry{}, unknown("registry.unknown", "there is no registry %d", id)
 	}
 	return rows[i], nil
 }
@@ -101,7 +101,7 @@ func (e *Estate) AddRegistry(ctx context.Context, p registry.Principal, r Regist
 		return 0, err
 	}
 	if r.Username != "" && r.NewPassword == "" {
-		return 0, Wrong("password", "the user %s of the registry needs a password", registry.Clip(r.Username))
+		return 0, Wrong("password", "password.missing", "the user %s of the registry needs a password", registry.Clip(r.Username))
 	}
 	if err := e.ping(ctx, r.Registry, r.NewPassword); err != nil {
 		return 0, err
@@ -131,7 +131,7 @@ func (e *Estate) ChangeRegistry(ctx context.Context, p registry.Principal, id in
 		return err
 	}
 	if was.Configured {
-		return e.declared("registry " + was.Name)
+		return e.declaredRegistry(was.Name)
 	}
 	next := shown(was)
 	if err := fn(&next); err != nil {
@@ -145,14 +145,14 @@ func (e *Estate) ChangeRegistry(ctx context.Context, p registry.Principal, id in
 	case next.Username == "":
 		next.Password = ""
 	case next.NewPassword == "" && next.Password == "":
-		return Wrong("password", "the user %s of the registry needs a password", registry.Clip(next.Username))
+		return Wrong("password", "password.missing", "the user %s of the registry needs a password", registry.Clip(next.Username))
 	case next.NewPassword != "":
 		if next.Password, err = e.access.Seal(SecretOf(id), next.NewPassword); err != nil {
 			return err
 		}
 	case moved(was, next.Registry) && next.Password != "":
 		// Whoever may change where it is must not find out the password by that.
-		return Wrong("password", "the URL leads elsewhere: give the password again, which is for %s", was.URL)
+		return Wrong("password", "password.elsewhere", "the URL leads elsewhere: give the password again, which is for %s", was.URL)
 	}
 	return e.change(ctx, deed{p, registry.Update, Registries, next.Name, next.URL}, func(tx *catalog.Tx) error {
 		return tx.SetRegistry(next.Registry)
@@ -171,7 +171,7 @@ func (e *Estate) DeleteRegistry(ctx context.Context, p registry.Principal, id in
 		return err
 	}
 	if was.Configured {
-		return e.declared("registry " + was.Name)
+		return e.declaredRegistry(was.Name)
 	}
 	return e.change(ctx, deed{p, registry.Delete, Registries, was.Name, was.URL}, func(tx *catalog.Tx) error {
 		return tx.DeleteRegistry(id)
@@ -240,27 +240,27 @@ func tidyRegistry(r *Registry) error {
 	u, err := url.Parse(r.URL)
 	switch {
 	case r.Name == "" || len(r.Name) > maxName || !plain(r.Name):
-		return Wrong("name", "the name of a registry is 1 to %d bytes without control characters", maxName)
+		return Wrong("name", "registry.name", "the name of a registry is 1 to %d bytes without control characters", maxName)
 	case strings.HasSuffix(r.Name, " (configured)") || strings.HasSuffix(r.Name, " (built-in)"):
-		return Wrong("name", "%q is how registries of the configuration are called: choose another name", registry.Clip(r.Name))
+		return Wrong("name", "registry.reserved", "%q is how registries of the configuration are called: choose another name", registry.Clip(r.Name))
 	case !slices.Contains(Kinds(), r.Kind):
-		return Wrong("kind", "%q is no kind of registry that is known: take one of %s; docker-registry is for all that have a kind of their own", registry.Clip(r.Kind), strings.Join(Kinds(), ", "))
+		return Wrong("kind", "registry.kind", "%q is no kind of registry that is known: take one of %s; docker-registry is for all that have a kind of their own", registry.Clip(r.Kind), strings.Join(Kinds(), ", "))
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return Wrong("url", "%q is no URL of a registry: write one such as https://quay.io", registry.Clip(r.URL))
+		return Wrong("url", "url.wrong", "%q is no URL of a registry: write one such as https://quay.io", registry.Clip(r.URL))
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return Wrong("url", "the URL of a registry has no user, query or fragment: write https://host, and the user and password beside it")
+		return Wrong("url", "url.parts", "the URL of a registry has no user, query or fragment: write https://host, and the user and password beside it")
 	case len(r.Description) > maxDescription || !text(r.Description):
-		return Wrong("description", "the description is longer than %d bytes or has control characters", maxDescription)
+		return Wrong("description", "description.wrong", "the description is longer than %d bytes or has control characters", maxDescription)
 	case len(r.Username) > maxCredential || !plain(r.Username) || strings.Contains(r.Username, ":"):
-		return Wrong("username", "the user name of a registry is at most %d bytes without a colon or control characters", maxCredential)
+		return Wrong("username", "username.wrong", "the user name of a registry is at most %d bytes without a colon or control characters", maxCredential)
 	case len(r.NewPassword) > maxCredential:
-		return Wrong("password", "the password of a registry is at most %d bytes long", maxCredential)
+		return Wrong("password", "password.long", "the password of a registry is at most %d bytes long", maxCredential)
 	case r.NewPassword != "" && r.Username == "":
-		return Wrong("username", "a password needs a user name beside it")
+		return Wrong("username", "username.missing", "a password needs a user name beside it")
 	case r.Username != "" && u.Scheme == "http" && !r.Insecure:
-		return Wrong("url", "the password would go to %s in clear text: write https://, or say that the registry is insecure if that is meant", registry.Clip(u.Host))
+		return Wrong("url", "url.clear", "the password would go to %s in clear text: write https://, or say that the registry is insecure if that is meant", registry.Clip(u.Host))
 	case r.CA != "" && !certificates(r.CA):
-		return Wrong("ca", "the CA certificate is not in PEM: it begins with -----BEGIN CERTIFICATE----- and is at most %d bytes long", maxCA)
+		return Wrong("ca", "ca.wrong", "the CA certificate is not in PEM: it begins with -----BEGIN CERTIFICATE----- and is at most %d bytes long", maxCA)
 	}
 	return nil
 }

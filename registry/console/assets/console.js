@@ -1,17 +1,52 @@
 // What works without this file works; with it some things are known sooner.
 "use strict";
 
-// What is going on right now comes as parts of the page, made by the server.
+// What is going on right now comes as parts of the page, made by the server, each named by the id of
+// its place. Where the page offers to load it again instead, it need not any more.
+const sources = new Map();
 for (const place of document.querySelectorAll("[data-live]")) {
-	const source = new EventSource(place.dataset.live);
-	const mark = document.querySelector("[data-live-mark]");
-	source.addEventListener("live", (event) => {
-		if (place.contains(document.activeElement)) return; // nothing moves under somebody's focus
-		place.innerHTML = event.data;
-		mark?.removeAttribute("hidden");
+	const address = place.dataset.live;
+	if (!sources.has(address)) sources.set(address, new EventSource(address));
+	const source = sources.get(address);
+	source.addEventListener(place.id, (event) => {
+		fill(place, event.data);
+		live(true);
 	});
-	source.addEventListener("error", () => mark?.setAttribute("hidden", ""));
+	place.addEventListener("focusout", (event) => {
+		if (place.waiting && !place.contains(event.relatedTarget)) fill(place, place.waiting, true);
+	});
+}
+for (const source of sources.values()) {
+	source.addEventListener("error", () => live(false));
+	source.addEventListener("end", () => {
+		source.close();
+		document.querySelector("[data-live-mark]")?.setAttribute("hidden", "");
+	});
 	addEventListener("pagehide", () => source.close());
+}
+
+function live(is) {
+	document.querySelector("[data-live-mark]")?.toggleAttribute("hidden", !is);
+	document.querySelector("[data-live-instead]")?.toggleAttribute("hidden", is);
+}
+
+// Only what has changed is touched, so that nobody who reads or points at the rest is thrown out of
+// it; and nothing under somebody's focus or finger moves before that has gone elsewhere.
+function fill(place, html, left) {
+	const made = document.createElement("template");
+	made.innerHTML = html;
+	const keyed = (root) => [...root.querySelectorAll("[data-key]")];
+	const now = keyed(place);
+	const next = keyed(made.content);
+	const held = (element) => !left && element.matches(":focus-within, :active");
+	place.waiting = held(place) ? html : "";
+	if (now.length > 0 && now.length === next.length && now.every((element, i) => element.dataset.key === next[i].dataset.key)) {
+		now.forEach((element, i) => {
+			if (element.innerHTML !== next[i].innerHTML && !held(element)) element.innerHTML = next[i].innerHTML;
+		});
+	} else if (!held(place) && place.innerHTML !== made.innerHTML) {
+		place.innerHTML = html;
+	}
 }
 
 // Copying takes a script, and so its buttons are shown by one.
