@@ -111,6 +111,18 @@ func (t *Table) Known(project string) bool {
 	return t.projects[project] != nil
 }
 
+// Names are the registries that a project stands for, as ?ns= names them, in byte order.
+func (t *Table) Names(project string) []string {
+	var names []string
+	for name, p := range t.namespaces {
+		if p.Name == project {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Route finds what a request for the repository name means, given its Host header and the
 // value of its ns parameter, both of which may be empty. A root as in /v2/<project>/v2/… is
 // gone from the name: that is a matter of the path, which the server reads.

@@ -2,8 +2,10 @@ package console
 
 import (
 	"net/http"
-	"net/url"
+	"slices"
 
+	"roadstead/registry"
+	"roadstead/registry/access"
 	"roadstead/registry/estate"
 )
 
@@ -12,9 +14,10 @@ type connection struct {
 	Clients  []choice
 	Client   string
 	Snippets []snippet
-	Proxies  []estate.Project
 	Private  bool // one of them is not for everybody
 	Plain    bool // this server has no TLS
+	Robots   bool // whoever looks may make a robot for the cluster
+	Hosted   []string
 	Host     string
 }
 
@@ -28,7 +31,7 @@ type snippet struct {
 // clients are those that there are snippets for, the ones of clusters first.
 var clients = []struct {
 	name     string
-	snippets func(*url.URL, []estate.Project) []snippet
+	snippets func(site) []snippet
 }{
 	{"rke2", rke2Snippets}, {"containerd", containerdSnippets}, {"docker", dockerSnippets},
 	{"podman", podmanSnippets}, {"buildkit", buildkitSnippets},
@@ -40,13 +43,14 @@ func connect(v *visit) error {
 		return err
 	}
 	at := v.address()
-	page := connection{Host: at.Host, Plain: at.Scheme != "https"}
+	page := connection{Host: at.Host, Plain: at.Scheme != "https", Robots: v.may(registry.Create, access.Robots, "")}
+	s := site{at: at, all: slices.DeleteFunc(slices.Clone(all), func(p estate.Project) bool { return p.Hosted() })}
 	for _, p := range all {
-		if !p.Hosted() && p.Host != "" {
-			page.Proxies = append(page.Proxies, p)
-			page.Private = page.Private || !p.Public
+		if p.Hosted() {
+			page.Hosted = append(page.Hosted, at.Host+"/"+p.Name)
 		}
 	}
+	s.mirrors, page.Private = mirrors(s.all), s.private()
 	chosen := clients[0]
 	for _, c := range clients {
 		if c.name == v.r.URL.Query().Get("for") {
@@ -57,8 +61,8 @@ func connect(v *visit) error {
 		page.Clients = append(page.Clients, choice{c.name, v.say("client." + c.name), home + "connect?for=" + c.name, c.name == chosen.name})
 	}
 	page.Client = chosen.name
-	if len(page.Proxies) > 0 {
-		page.Snippets = chosen.snippets(at, page.Proxies)
+	if len(s.mirrors) > 0 {
+		page.Snippets = chosen.snippets(s)
 	}
 	return v.show(http.StatusOK, "connect", v.say("connect.title"), page)
 }

@@ -39,6 +39,7 @@ type town struct {
 	down    error    // what a ping finds
 	deleted []string // what was taken out of projects
 	flights []cache.Flight
+	names   map[string][]string // the registries that projects stand for
 }
 
 // contents is what was taken out, of hosted projects and caches alike.
@@ -74,7 +75,7 @@ func (idle) StopCleaning() bool       { return false }
 func open(t testing.TB) *town {
 	t.Helper()
 	dir := t.TempDir()
-	v := &town{t: t, content: map[registry.Digest][]byte{}}
+	v := &town{t: t, content: map[registry.Digest][]byte{}, names: map[string][]string{"hub": {"docker.io"}, "declared": {"quay.io"}}}
 	var err error
 	if v.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
 		t.Fatal(err)
@@ -96,6 +97,7 @@ func open(t testing.TB) *town {
 		Check:     func(catalog.Project, catalog.Registry, string) error { return nil },
 		Ping:      func(context.Context, catalog.Registry, string) error { return v.down },
 		Builtin:   func(string) bool { return false },
+		Names:     func(project string) []string { return v.names[project] },
 		CheckName: registry.CheckProject, Cleaner: idle{}, Hosted: contents{v}, Cached: contents{v},
 		Scrub: func(ctx context.Context, step func(done, total int64)) (string, error) {
 			step(1<<20, 4<<20)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,31 @@ func TestRobotForms(t *testing.T) {
 	v.as("gina").post(at, url.Values{"do": {"renew"}}).has(t, http.StatusForbidden)
 	b.post(at+"/delete", nil).leads(t, "/c/projects/shop/robots?done=robot.deleted")
 	works(second, false)
+}
+
+// A robot of no project is what all nodes of a cluster sign in as.
+func TestRobotFormsOfTheSystem(t *testing.T) {
+	v := open(t)
+	b := v.as("admin")
+	b.get("/c/robots").has(t, http.StatusOK, "There is no robot yet", "<label for=\"in-0\">")
+	b.post("/c/robots", url.Values{"name": {"nodes"}, "in": {"some"}}).has(t, http.StatusUnprocessableEntity, `id="in-wrong"`, `value="nodes"`)
+	b.post("/c/robots", url.Values{"name": {"nodes"}, "in": {"some"}, "project": {"shop", "hub"}}).has(t, http.StatusOK, "The secret of robot$nodes", "<code>shop</code>", "<code>hub</code>")
+	b.post("/c/robots", url.Values{"name": {"copier"}, "in": {"all"}, "push": {"on"}}).has(t, http.StatusOK, "The secret of robot$copier", "all projects")
+	v.as("gina").post("/c/robots", url.Values{"name": {"mine"}}).has(t, http.StatusForbidden)
+	robots, err := v.access.Robots(t.Context())
+	v.must(err)
+	for _, r := range robots {
+		var in []string
+		for _, p := range r.Permissions {
+			in = append(in, p.Project)
+		}
+		slices.Sort(in)
+		if want := map[string]string{"nodes": "hub shop", "copier": "*"}[r.Name]; r.Project != "" || strings.Join(in, " ") != want {
+			t.Errorf("robot %q of project %q may in %q, want in %q", r.Name, r.Project, in, want)
+		}
+		b.get("/c/robots/"+itoa(r.ID)+"/delete").has(t, http.StatusOK, "robot$"+r.Name)
+		b.post("/c/robots/"+itoa(r.ID)+"/delete", nil).leads(t, "/c/robots?done=robot.deleted")
+	}
 }
 
 func TestUserForms(t *testing.T) {

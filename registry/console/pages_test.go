@@ -77,6 +77,8 @@ func TestWhoSeesWhichPage(t *testing.T) {
 		{"/c/registries/1/delete", ok, no, no},
 		{"/c/registries/99", gone, no, no},
 		{"/c/registries/x", gone, gone, gone},
+		{"/c/robots", ok, no, no},
+		{"/c/robots/" + robot + "/delete", gone, gone, no}, // it is a project's
 		{"/c/jobs", ok, no, no},
 		{"/c/audit", ok, no, no},
 		{"/c/audit?actor=admin&action=create&since=2020-01-01&outcome=done&resource=shop", ok, no, no},

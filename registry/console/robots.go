@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,13 +12,16 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// robotList is the page of the robots of a project.
+// robotList is the page of the robots of a project, or of those that are of none.
 type robotList struct {
 	tabs
+	System    bool
+	Base      string // where the robots are
 	Robots    []robotRow
 	New       newRobot
-	Secret    string // of the robot that was made or renewed just now
-	Named     string // that robot
+	Choices   []string // projects that a robot of the system can be for
+	Secret    string   // of the robot that was made or renewed just now
+	Named     string   // that robot
 	Host      string
 	CanCreate bool
 	CanChange bool
@@ -28,6 +32,7 @@ type robotList struct {
 type robotRow struct {
 	catalog.Robot
 	May     []string // keys of what it may do
+	In      []string // projects where it may; "*" is all
 	Expired bool
 }
 
@@ -35,49 +40,105 @@ type robotRow struct {
 type newRobot struct {
 	Name, Description, Days string
 	Push, Delete            bool
+	All                     bool     // of the system: in all projects
+	In                      []string // of the system: in these
 }
 
+// Chosen reports whether a project was ticked.
+func (n newRobot) Chosen(project string) bool { return slices.Contains(n.In, project) }
+
+// robotWords are what a robot's rights are called.
+var robotWords = []struct {
+	key    string
+	kind   registry.Kind
+	action registry.Action
+}{{"pull", registry.Repository, registry.Pull}, {"push", registry.Repository, registry.Push}, {"delete", registry.Artifact, registry.Delete}}
+
+// describeRobot says what a robot may do, and where. Whatever a robot that was made by the API may do
+// beside that is not told.
+func describeRobot(r catalog.Robot, now time.Time) robotRow {
+	row := robotRow{Robot: r, Expired: !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(now)}
+	for _, permission := range r.Permissions {
+		if permission.Project == access.SystemScope {
+			row.May = append(row.May, "system")
+			continue
+		}
+		row.In = append(row.In, permission.Project)
+	}
+	for _, word := range robotWords {
+		if slices.ContainsFunc(r.Permissions, func(p catalog.Permission) bool {
+			return p.Project != access.SystemScope && slices.Contains(p.Access, catalog.Access{Kind: word.kind, Action: word.action})
+		}) {
+			row.May = append(row.May, word.key)
+		}
+	}
+	return row
+}
+
+// showRobots shows the robots of a project, or with the zero Project those of the system.
 func (v *visit) showRobots(status int, page robotList, p estate.Project) error {
-	all, err := v.config.Estate.Robots(v.r.Context(), v.me, estate.Ref{ID: p.ID})
+	ref, title := estate.Ref{ID: p.ID}, v.say("robots.title", p.Name)
+	page.Base = robotsOf(p)
+	if page.System = p.ID == 0; page.System {
+		ref, title = estate.Ref{}, v.say("robots.system")
+	}
+	all, err := v.config.Estate.Robots(v.r.Context(), v.me, ref)
 	if err != nil {
 		return err
 	}
 	for _, r := range all {
-		row := robotRow{Robot: r, Expired: !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(time.Now())}
-		for _, word := range []struct {
-			key    string
-			kind   registry.Kind
-			action registry.Action
-		}{{"pull", registry.Repository, registry.Pull}, {"push", registry.Repository, registry.Push}, {"delete", registry.Artifact, registry.Delete}} {
-			for _, permission := range r.Permissions {
-				for _, a := range permission.Access {
-					if a.Kind == word.kind && a.Action == word.action {
-						row.May = append(row.May, word.key)
-					}
-				}
-			}
-		}
-		page.Robots = append(page.Robots, row)
+		page.Robots = append(page.Robots, describeRobot(r, time.Now()))
 	}
-	page.tabs, page.Host = v.tabs(p, "robots"), v.address().Host
+	page.Host = v.address().Host
 	page.CanCreate = v.may(registry.Create, access.Robots, p.Name)
 	page.CanChange = v.may(registry.Update, access.Robots, p.Name)
 	page.CanDelete = v.may(registry.Delete, access.Robots, p.Name)
-	return v.show(status, "robots", v.say("robots.title", p.Name), page)
-}
-
-func listRobots(v *visit) error {
-	p, err := v.shownProject()
+	if !page.System {
+		page.tabs = v.tabs(p, "robots")
+		return v.show(status, "robots", title, page)
+	}
+	projects, err := v.config.Estate.Projects(v.r.Context(), v.me)
+	for _, one := range projects {
+		page.Choices = append(page.Choices, one.Name)
+	}
 	if err != nil {
 		return err
 	}
-	return v.showRobots(http.StatusOK, robotList{New: newRobot{Days: "90"}}, p)
+	return v.show(status, "robots", title, page)
+}
+
+// robotsOf is where the robots of a project are, or with the zero Project those of the system.
+func robotsOf(p estate.Project) string {
+	if p.ID == 0 {
+		return home + "robots"
+	}
+	return home + "projects/" + pathOf(p.Name) + "/robots"
+}
+
+// owner is the project that the address names, or the zero Project where it names none.
+func (v *visit) owner() (estate.Project, error) {
+	if v.r.PathValue("project") == "" {
+		return estate.Project{}, nil
+	}
+	return v.shownProject()
+}
+
+// blankRobot is the form before anything is typed: a secret that ends by itself is one less to
+// think of.
+var blankRobot = newRobot{Days: "90", All: true}
+
+func listRobots(v *visit) error {
+	p, err := v.owner()
+	if err != nil {
+		return err
+	}
+	return v.showRobots(http.StatusOK, robotList{New: blankRobot}, p)
 }
 
 // addRobot makes a robot and shows its secret, in the answer to the request that made it and never
 // again.
 func addRobot(v *visit) error {
-	p, err := v.shownProject()
+	p, err := v.owner()
 	if err != nil {
 		return err
 	}
@@ -87,13 +148,13 @@ func addRobot(v *visit) error {
 	form := v.r.PostForm
 	page := robotList{New: newRobot{
 		Name: strings.TrimSpace(form.Get("name")), Description: form.Get("description"), Days: strings.TrimSpace(form.Get("days")),
-		Push: form.Get("push") != "", Delete: form.Get("delete") != "",
+		Push: form.Get("push") != "", Delete: form.Get("delete") != "", All: form.Get("in") != "some", In: form["project"],
 	}}
 	r, err := page.New.robot(p)
 	if err == nil {
 		var made catalog.Robot
 		if made, page.Secret, err = v.config.Estate.AddRobot(v.r.Context(), v.me, r); err == nil {
-			page.New, page.Named = newRobot{Days: "90"}, made.FullName()
+			page.New, page.Named = blankRobot, made.FullName()
 			return v.showRobots(http.StatusOK, page, p)
 		}
 	}
@@ -111,9 +172,18 @@ func addRobot(v *visit) error {
 // robot is what was typed.
 func (n newRobot) robot(p estate.Project) (r catalog.Robot, err error) {
 	r = catalog.Robot{Project: p.Name, Name: n.Name, Description: n.Description}
+	in := []string{p.Name}
+	if p.ID == 0 {
+		in = n.In
+		if n.All {
+			in = []string{"*"}
+		}
+	}
 	switch {
 	case n.Name == "":
 		return r, estate.Wrong("name", "robot.name", "give the robot a name, such as ci")
+	case len(in) == 0:
+		return r, estate.Wrong("in", "robot.in", "choose at least one project, or all of them")
 	case n.Days != "":
 		days := parseNumber(n.Days)
 		if days <= 0 || days > 36500 {
@@ -128,14 +198,19 @@ func (n newRobot) robot(p estate.Project) (r catalog.Robot, err error) {
 	if n.Delete {
 		may = append(may, "delete")
 	}
-	permission, err := access.Permit(p.Name, may...)
-	r.Permissions = []catalog.Permission{permission}
-	return r, err
+	for _, project := range in {
+		permission, err := access.Permit(project, may...)
+		if err != nil {
+			return r, err
+		}
+		r.Permissions = append(r.Permissions, permission)
+	}
+	return r, nil
 }
 
 // robotOf is the robot that the address names, of the project that it names.
 func (v *visit) robotOf() (p estate.Project, r catalog.Robot, err error) {
-	if p, err = v.shownProject(); err != nil {
+	if p, err = v.owner(); err != nil {
 		return p, r, err
 	}
 	id, err := v.number("id")
@@ -160,7 +235,7 @@ func changeRobot(v *visit) error {
 		if err != nil {
 			return err
 		}
-		return v.showRobots(http.StatusOK, robotList{Secret: secret, Named: r.FullName(), New: newRobot{Days: "90"}}, p)
+		return v.showRobots(http.StatusOK, robotList{Secret: secret, Named: r.FullName(), New: blankRobot}, p)
 	case "disable", "enable":
 		disabled := v.r.PostFormValue("do") == "disable"
 		err := v.config.Estate.ChangeRobot(v.r.Context(), v.me, r.ID, func(next *catalog.Robot) error {
@@ -170,7 +245,7 @@ func changeRobot(v *visit) error {
 		if err != nil {
 			return err
 		}
-		return v.done(home+"projects/"+pathOf(p.Name)+"/robots", "robot.changed")
+		return v.done(robotsOf(p), "robot.changed")
 	}
 	return errForm
 }
@@ -178,7 +253,7 @@ func changeRobot(v *visit) error {
 func (v *visit) robotConfirmation(p estate.Project, r catalog.Robot) confirmation {
 	return confirmation{
 		What: "robot.delete", Name: r.FullName(), Consequence: v.say("robot.delete.consequence"),
-		Action: v.r.URL.Path, Back: home + "projects/" + pathOf(p.Name) + "/robots", Button: v.say("delete"),
+		Action: v.r.URL.Path, Back: robotsOf(p), Button: v.say("delete"),
 	}
 }
 

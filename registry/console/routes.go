@@ -67,6 +67,12 @@ func (c *Console) inside() map[string]func(*visit) error {
 		"GET /c/projects/{project}/robots/{id}/delete":   confirmRobot,
 		"POST /c/projects/{project}/robots/{id}/delete":  deleteRobot,
 
+		"GET /c/robots":              listRobots,
+		"POST /c/robots":             addRobot,
+		"POST /c/robots/{id}":        changeRobot,
+		"GET /c/robots/{id}/delete":  confirmRobot,
+		"POST /c/robots/{id}/delete": deleteRobot,
+
 		"GET /c/search":                 search,
 		"GET /c/repositories/{name...}": showRepository,
 		"GET /c/artifacts/{name...}":    showArtifact,

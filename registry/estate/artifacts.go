@@ -25,8 +25,13 @@ type Shown struct {
 // Platform is a manifest of an index.
 type Platform struct {
 	registry.Descriptor
-	Stored bool // it is here
+	Stored bool  // it is here
+	Total  int64 // of it and all it is made of, in bytes; 0: not known
 }
+
+// mostWeighed bounds of how many images of an index it is looked up how large they are. The largest
+// honest ones have some thirty.
+const mostWeighed = 64
 
 // Shown returns what a tag or a digest stands for in a repository. It reads what is here and asks no
 // upstream, and it is no pull.
@@ -51,7 +56,13 @@ func (e *Estate) Shown(ctx context.Context, p registry.Principal, repo registry.
 		stored[c.Digest] = c.Stored
 	}
 	for _, d := range s.Children {
-		s.Platforms = append(s.Platforms, Platform{d, stored[d.Digest]})
+		platform := Platform{Descriptor: d, Stored: stored[d.Digest]}
+		if platform.Stored && len(s.Platforms) < mostWeighed {
+			if child, err := e.catalog.Artifact(ctx, repo, d.Digest.String()); err == nil {
+				platform.Total = child.Total
+			}
+		}
+		s.Platforms = append(s.Platforms, platform)
 	}
 	if row.Hosted() {
 		s.Referrers, err = e.catalog.DirectReferrers(ctx, repo, is.Digest, "")

@@ -65,7 +65,7 @@ func (e *Estate) SetCreators(ctx context.Context, p registry.Principal, c Creato
 	case was.Anyone == c.Anyone:
 		return nil
 	case was.Configured:
-		return e.declared("who may create projects (project_creation)")
+		return refuse(registry.Denied, "declared.creators", "who may create projects is declared in %s as project_creation: change it there and send the server a SIGHUP", e.config.File)
 	}
 	return e.change(ctx, deed{p, registry.Update, access.Configuration, "project_creation", c.String()}, Creators{Anyone: c.Anyone}.Put)
 }

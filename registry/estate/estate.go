@@ -19,7 +19,7 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// Config is what an Estate works with. All of it must be set but Down and File.
+// Config is what an Estate works with. All of it must be set but Names, Down and File.
 type Config struct {
 	Catalog *catalog.DB
 	Access  *access.Access
@@ -36,6 +36,9 @@ type Config struct {
 
 	// Ping asks a registry whether it is one that takes the password, and returns what is wrong.
 	Ping func(ctx context.Context, r catalog.Registry, password string) error
+
+	// Names are the registries that a proxy stands for where clients name one of them. Nil: none.
+	Names func(project string) []string
 
 	// Builtin reports whether a project is there without anybody having declared it. It makes way
 	// for one of its name.

@@ -17,8 +17,9 @@ import (
 // Project is a project as it is shown and written.
 type Project struct {
 	catalog.Project
-	RegistryName string // of a proxy, when it is shown
-	Host         string // of what it is a cache of, as images are called by it: "docker.io"
+	RegistryName string   // of a proxy, when it is shown
+	Host         string   // of what it is a cache of, as images are called by it: "docker.io"
+	Names        []string // the registries that it stands for where clients name one of them
 	Usage        catalog.Usage
 	Repositories int64
 	Artifacts    int64
@@ -60,6 +61,9 @@ func (e *Estate) dress(ctx context.Context, rows []catalog.Project) ([]Project, 
 		all[i] = Project{Project: row, Usage: catalog.Usage{Bytes: has.Bytes}, Repositories: has.Repositories, Artifacts: has.Artifacts}
 		if r, ok := byID[row.Registry]; ok {
 			all[i].RegistryName, all[i].Host = r.Name, HostOf(r.URL)
+			if e.config.Names != nil {
+				all[i].Names = e.config.Names(row.Name)
+			}
 		}
 	}
 	return all, nil
