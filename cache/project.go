@@ -54,6 +54,12 @@ type project struct {
 	health  health
 }
 
+// CheckProject says why a project could not be one of a cache, or nil.
+func CheckProject(p Project) error {
+	_, err := newProject(p, nil)
+	return err
+}
+
 func newProject(p Project, log *slog.Logger) (*project, error) {
 	if err := registry.CheckProject(p.Name); err != nil {
 		return nil, err

@@ -54,9 +54,10 @@ func NewTable(projects []Project, hosts map[string]string, fallback string) (*Ta
 		if p == nil {
 			return nil, fmt.Errorf("host %q: there is no project %q", host, hosts[host])
 		}
-		if err := claim(t.hosts, host, fold(host), p); err != nil {
+		if err := free(t.hosts, host, fold(host), p); err != nil {
 			return nil, err
 		}
+		t.hosts[fold(host)] = p
 	}
 	if fallback != "" && !t.Known(fallback) {
 		return nil, fmt.Errorf("default project: there is no project %q", fallback)
@@ -65,6 +66,18 @@ func NewTable(projects []Project, hosts map[string]string, fallback string) (*Ta
 	return t, nil
 }
 
+// Misfits says for each of the projects why it could not be in a table with those before it that
+// can, or nil.
+func Misfits(projects []Project) []error {
+	t := &Table{projects: make(map[string]*Project), namespaces: make(map[string]*Project)}
+	all := make([]error, len(projects))
+	for i, p := range projects {
+		all[i] = t.add(p)
+	}
+	return all
+}
+
+// add adds a project, or nothing when there is an error.
 func (t *Table) add(p Project) error {
 	if err := registry.CheckProject(p.Name); err != nil {
 		return err
@@ -75,34 +88,33 @@ func (t *Table) add(p Project) error {
 	if t.Known(p.Name) {
 		return errors.New("it is there twice")
 	}
-	t.projects[p.Name] = &p
 	hosts := p.Hosts
-	if p.Hosted {
-		if p.Hub || len(hosts) > 0 {
-			return errors.New("it is hosted here and cannot stand for another registry")
-		}
-		return nil
-	}
-	if len(hosts) == 0 {
+	switch {
+	case p.Hosted && (p.Hub || len(hosts) > 0):
+		return errors.New("it is hosted here and cannot stand for another registry")
+	case !p.Hosted && len(hosts) == 0:
 		hosts = []string{p.Name}
 	}
 	for _, host := range hosts {
-		if err := claim(t.namespaces, host, canonical(host), &p); err != nil {
+		if err := free(t.namespaces, host, canonical(host), &p); err != nil {
 			return err
 		}
+	}
+	t.projects[p.Name] = &p
+	for _, host := range hosts {
+		t.namespaces[canonical(host)] = &p
 	}
 	return nil
 }
 
-// claim enters a host under its key, unless it is none or is another project's.
-func claim(table map[string]*Project, host, key string, p *Project) error {
+// free says why a project cannot have a host, or nil: it is none, or is another project's.
+func free(table map[string]*Project, host, key string, p *Project) error {
 	if key == "" || strings.ContainsAny(key, "/?#@ ") {
 		return fmt.Errorf("host %q is not a host name with or without a port", host)
 	}
 	if other := table[key]; other != nil && other != p {
 		return fmt.Errorf("host %q is that of project %q already", host, other.Name)
 	}
-	table[key] = p
 	return nil
 }
 

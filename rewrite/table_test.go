@@ -298,3 +298,16 @@ func BenchmarkRoute(b *testing.B) {
 		})
 	}
 }
+
+// Who comes first stays, and one that does not fit is in nobody's way.
+func TestMisfits(t *testing.T) {
+	got := Misfits([]Project{
+		{Name: "docker.io", Hub: true}, {Name: "index.docker.io", Hosts: []string{"free.example", "index.docker.io"}},
+		{Name: "free", Hosts: []string{"free.example"}}, {Name: "free", Hosted: true}, {Name: "Upper"},
+	})
+	for i, misfit := range []bool{false, true, false, true, true} {
+		if (got[i] != nil) != misfit {
+			t.Errorf("project %d: %v, want a misfit: %v", i, got[i], misfit)
+		}
+	}
+}

@@ -73,6 +73,18 @@ func accessProjects(cfg Config, rows []catalog.Project) []access.Project {
 	return all
 }
 
+// misfitProjects are those that are not served, for whoever has to change or delete them. None is
+// public: nobody can pull from it.
+func (h holding) misfitProjects() []access.Project {
+	var all []access.Project
+	for _, p := range h.projects {
+		if h.misfits[p.Name] != nil {
+			all = append(all, access.Project{Name: p.Name, Hosted: p.Hosted()})
+		}
+	}
+	return all
+}
+
 // hostedConfig says the configuration in the words of the hosted registry, where zero means a
 // default and less than zero never.
 func hostedConfig(cfg Config, data *Data, log *slog.Logger) hosted.Config {
@@ -151,6 +163,11 @@ func (h *House) follow() error {
 	defer cancel()
 	// A project that is gone may make way for a built-in one again.
 	next, err := settle(ctx, h.data.Catalog, h.cfg)
+	if err != nil {
+		// What is there is served beside what is declared nevertheless.
+		h.log.Error("what the configuration declares is not written down", "err", err)
+		next, err = readHolding(ctx, h.data.Catalog)
+	}
 	if err == nil {
 		err = h.estate.Follow(ctx)
 	}
@@ -180,12 +197,16 @@ func (h *House) putInForce(ctx context.Context) error {
 	return <-done // soon: follow bounds itself
 }
 
-// enforce makes every room know the projects of a configuration and the hosted ones. What can fail
-// comes before what cannot.
+// enforce makes every room know the projects of a configuration and the hosted ones, without those
+// that cannot be served. What can fail comes before what cannot.
 func (h *House) enforce(cfg Config, next holding) error {
+	next = next.fit(cfg, h.password, h.upstreams.try)
+	for _, name := range next.misfits.names() {
+		h.log.Error("a project is left out", "project", name, "err", next.misfits[name].Message)
+	}
 	rows := next.beside(cfg)
-	if hidden := len(next.hosted()) - len(rows); hidden > 0 {
-		h.log.Error("some hosted projects are not served, because the configuration has proxies of the same names", "count", hidden)
+	if hidden := slices.DeleteFunc(next.hosted(), func(p catalog.Project) bool { return !cfg.declaredProxy(p.Name) }); len(hidden) > 0 {
+		h.log.Error("some hosted projects are not served, because the configuration has proxies of the same names", "count", len(hidden))
 	}
 	served, err := next.over(cfg, h.password)
 	if err != nil {
@@ -208,9 +229,10 @@ func (h *House) enforce(cfg Config, next holding) error {
 	}
 	// Rights before the table, and the table last: no name may lead to a project that a room does
 	// not know, or to one of which it is not known who may what.
-	h.access.SetProjects(accessProjects(served, rows))
+	h.access.SetProjects(append(accessProjects(served, rows), next.misfitProjects()...))
 	h.table.Store(table)
 	h.upstreams.replace(connected)
 	h.cfg, h.served, h.holding = cfg, served, next
+	h.inForce.Store(&inForce{cfg, next})
 	return nil
 }

@@ -22,10 +22,12 @@ import (
 func (h *House) newEstate() *estate.Estate {
 	return estate.New(estate.Config{
 		Catalog: h.data.Catalog, Access: h.access, InForce: h.putInForce, Scrub: h.scrub,
-		Check: checkProxy, Ping: pingRegistry, CheckName: checkProjectName,
+		Try: h.try, Ping: pingRegistry, CheckName: checkProjectName,
 		Names:   func(project string) []string { return h.table.Load().Names(project) },
 		Builtin: func(name string) bool { _, ok := builtinProject(name); return ok },
-		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache, Down: h.upstreams.down,
+		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache,
+		// What is not served answers nobody either, for whatever reason.
+		Down: func(project string) bool { return h.misfit(project) || h.upstreams.down(project) },
 		File: h.cfg.File,
 	})
 }

@@ -24,6 +24,8 @@ type holding struct {
 	projects   []catalog.Project // of either kind
 	registries []catalog.Registry
 	creators   estate.Creators
+
+	misfits misfits // what fit has found
 }
 
 // readHolding asks the catalog.
@@ -147,8 +149,13 @@ func (s *settlement) proxy(p Project) {
 		return // a built-in one, which makes way
 	}
 	r := declaredRegistry(p)
-	before, known := s.now.registry(was.Registry)
-	if known && before.Configured {
+	// One of that name was left to somebody's project when it was declared the last time.
+	before, known := s.now.registryCalled(r.Name)
+	if !known {
+		before, known = s.now.registry(was.Registry)
+		known = known && before.Configured
+	}
+	if known {
 		r.ID, r.CreatedAt, r.UpdatedAt = before.ID, before.CreatedAt, before.UpdatedAt
 	}
 	next := was
@@ -172,7 +179,13 @@ func (s *settlement) proxy(p Project) {
 		}
 		next := next
 		next.Registry = id
-		return tx.PutProject(next)
+		if err := tx.PutProject(next); err != nil {
+			return err
+		}
+		if old, ok := s.now.registry(was.Registry); ok && old.Configured && old.ID != id {
+			return undeclare(tx, old.ID)
+		}
+		return nil
 	})
 }
 
@@ -259,6 +272,14 @@ func (h holding) registry(id int64) (catalog.Registry, bool) {
 	return h.registries[i], true
 }
 
+func (h holding) registryCalled(name string) (catalog.Registry, bool) {
+	i := slices.IndexFunc(h.registries, func(r catalog.Registry) bool { return r.Name == name })
+	if i < 0 {
+		return catalog.Registry{}, false
+	}
+	return h.registries[i], true
+}
+
 func (h holding) has(name string) bool {
 	_, ok := h.project(name)
 	return ok
@@ -273,13 +294,17 @@ func (h holding) equal(other holding) bool {
 	return reflect.DeepEqual(h.projects, other.projects) && reflect.DeepEqual(h.registries, other.registries)
 }
 
-// beside are the hosted projects without those whose names a configuration has for proxies.
+// beside are the hosted projects without those whose names a configuration has for proxies, and
+// without misfits.
 func (h holding) beside(cfg Config) []catalog.Project {
-	return slices.DeleteFunc(h.hosted(), func(p catalog.Project) bool { return cfg.declaredProxy(p.Name) })
+	return slices.DeleteFunc(h.hosted(), func(p catalog.Project) bool { return cfg.declaredProxy(p.Name) || h.misfits[p.Name] != nil })
 }
 
-// over is a configuration with the proxies that somebody has made here among its projects. open
-// returns the password of a registry.
+// over is a configuration with the proxies that somebody has made here among its projects, without
+// misfits. open returns the password of a registry.
+//
+// A built-in project does not come back for a misfit that it made way for: that one may be private,
+// and its upstream another.
 func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (Config, error) {
 	byName := map[string]Project{}
 	for _, p := range cfg.Projects {
@@ -292,7 +317,7 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 			continue
 		}
 		delete(byName, row.Name)
-		if row.Hosted() {
+		if row.Hosted() || h.misfits[row.Name] != nil {
 			continue
 		}
 		r, ok := h.registry(row.Registry)
@@ -316,6 +341,13 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 		cfg.Projects = append(cfg.Projects, byName[name])
 	}
 	h.meanUpstream(cfg.Projects)
+	if len(h.misfits) > 0 {
+		cfg.Hosts = maps.Clone(cfg.Hosts)
+		maps.DeleteFunc(cfg.Hosts, func(_, project string) bool { return h.misfits[project] != nil })
+		if h.misfits[cfg.DefaultProject] != nil {
+			cfg.DefaultProject = ""
+		}
+	}
 	return cfg, errors.Join(errs...)
 }
 
@@ -323,6 +355,9 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 // is called, as long as it means no other one.
 func (h holding) meanUpstream(all []Project) {
 	taken := map[string]bool{}
+	for name := range h.misfits {
+		taken[sameName(name)] = true
+	}
 	for _, p := range all {
 		for _, name := range p.Names {
 			taken[sameName(name)] = true

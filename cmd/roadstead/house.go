@@ -33,8 +33,9 @@ type House struct {
 	load  func() (Config, error) // reads the configuration again
 	cfg   Config                 // the one in force; only Run's goroutine looks at it, and at the next two
 
-	served  Config          // that, with the proxies that somebody has made
-	holding holding         // the projects and registries in force
+	served  Config  // that, with the proxies that somebody has made
+	holding holding // the projects and registries in force
+	inForce atomic.Pointer[inForce]
 	changes chan chan error // asks Run's goroutine to follow
 
 	listener      net.Listener

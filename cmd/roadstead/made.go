@@ -7,7 +7,6 @@ import (
 
 	"roadstead/registry/estate"
 	"roadstead/registry/upstream"
-	"roadstead/rewrite"
 	"roadstead/storage/catalog"
 )
 
@@ -35,20 +34,6 @@ func madeProxy(row catalog.Project, r catalog.Registry, password Secret) Project
 	}
 	p.Allow, p.Deny, p.Pin, p.KeepGone = row.Policy.Allow, row.Policy.Deny, row.Policy.Pin, row.Policy.KeepGone
 	return p
-}
-
-// checkProxy says why a proxy that somebody makes could not be served, or nil. It asks nobody.
-func checkProxy(row catalog.Project, r catalog.Registry, password string) error {
-	p := madeProxy(row, r, Secret(password))
-	if _, err := rewrite.NewTable([]rewrite.Project{{Name: p.Name, Hub: p.Hub, Hosts: p.Names}}, nil, ""); err != nil {
-		return err
-	}
-	u, err := upstream.New(upstreamConfig(p))
-	if err != nil {
-		return err
-	}
-	u.Close()
-	return nil
 }
 
 // pingRegistry asks a registry whether it is one.

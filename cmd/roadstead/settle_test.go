@@ -251,3 +251,108 @@ func TestMadeProxiesHaveTheirUpstreamsName(t *testing.T) {
 		t.Errorf("names %q and %q, want docker.io among the first", first.Names, second.Names)
 	}
 }
+
+// A registry that was left to somebody's project is declared again, under its number.
+func TestSettleDeclaresAgain(t *testing.T) {
+	s := newSettling(t)
+	const declared = "builtin_projects: false\nprojects: { quay.io: { username: me, password: secret } }\n"
+	now, _ := s.by(declared)
+	p, _ := now.project("quay.io")
+	s.update(func(tx *catalog.Tx) error {
+		return tx.PutProject(catalog.Project{Name: "team", Registry: p.Registry})
+	})
+	s.by("builtin_projects: false\n")
+	now, served := s.by(declared)
+	if q, _ := now.project("quay.io"); q.Registry != p.Registry || len(now.registries) != 1 || projectOf(served, "team").Remote.Username != "me" {
+		t.Errorf("quay.io = %+v beside %+v, want its registry back", q, now.registries)
+	}
+	now, _ = s.by("") // it is built in now, and called otherwise
+	if q, _ := now.project("quay.io"); !q.Configured || q.Registry != p.Registry {
+		t.Errorf("quay.io = %+v, want it built in with its registry", q)
+	}
+}
+
+// What cannot be served beside the rest is left out, and the rest is served: never what the
+// configuration has, and of others the one that came last.
+func TestFit(t *testing.T) {
+	s := newSettling(t)
+	s.by("")
+	s.update(func(tx *catalog.Tx) error {
+		good, err := tx.AddRegistry(catalog.Registry{Name: "good", Kind: "docker-registry", URL: "https://mirror.example"})
+		if err != nil {
+			return err
+		}
+		bad, err := tx.AddRegistry(catalog.Registry{Name: "bad", Kind: "docker-registry", URL: "https://:5000"})
+		if err != nil {
+			return err
+		}
+		for _, p := range []catalog.Project{
+			{Name: "zeta", Registry: good}, {Name: "alpha", Registry: good}, {Name: "index.docker.io", Registry: good}, {Name: "broken", Registry: bad},
+			{Name: "globs", Registry: good, Policy: catalog.Policy{Allow: []string{"["}}}, {Name: "production"}, {Name: "tags", Immutable: []string{"["}},
+		} {
+			if err := tx.PutProject(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	noPassword := func(catalog.Registry) (Secret, error) { return "", nil }
+	fitted := func(text string) (holding, Config) {
+		now, _ := s.by(text)
+		cfg := configOf(t, text)
+		now = now.fit(cfg, noPassword, new(upstreams).try)
+		served, err := now.over(cfg, noPassword)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newTable(served, now.beside(cfg)); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		return now, served
+	}
+
+	now, served := fitted("hosts: { mirror.example: docker.io }\n")
+	if want := []string{"broken", "globs", "index.docker.io", "tags"}; !slices.Equal(now.misfits.names(), want) {
+		t.Errorf("left out %q, want %q", now.misfits.names(), want)
+	}
+	for name, word := range map[string]string{"index.docker.io": `project "docker.io" already: delete either`, "broken": "change its registry"} {
+		if fault := now.misfits[name]; fault == nil || !strings.Contains(fault.Message, word) {
+			t.Errorf("%s: %v, want %q", name, fault, word)
+		}
+	}
+	for _, name := range []string{"docker.io", "quay.io", "zeta", "alpha"} {
+		if projectOf(served, name).Name == "" {
+			t.Errorf("%s is not served", name)
+		}
+	}
+
+	// A name that the file gives to another project is that one's.
+	now, _ = fitted("builtin_projects: false\nprojects: { mine: { endpoints: [ https://mine.example ], names: [ alpha ] } }\n")
+	if want := []string{"alpha", "broken", "globs", "tags"}; !slices.Equal(now.misfits.names(), want) {
+		t.Errorf("beside mine: left out %q, want %q", now.misfits.names(), want)
+	}
+
+	// A built-in project does not come back for one that it made way for.
+	s.by("")
+	s.update(func(tx *catalog.Tx) error {
+		was, err := tx.AnyProject("docker.io")
+		if err == nil {
+			err = tx.DropProject("docker.io")
+		}
+		if err == nil {
+			err = tx.DeleteRegistry(was.Registry)
+		}
+		bad := was
+		if err == nil {
+			bad, err = tx.AnyProject("broken")
+		}
+		if err == nil {
+			err = tx.PutProject(catalog.Project{Name: "docker.io", Registry: bad.Registry})
+		}
+		return err
+	})
+	now, served = fitted("hosts: { mirror.example: docker.io }\n")
+	if now.misfits["docker.io"] == nil || projectOf(served, "docker.io").Name != "" || served.DefaultProject != "" || len(served.Hosts) > 0 {
+		t.Errorf("docker.io is served as %+v, want nothing", projectOf(served, "docker.io"))
+	}
+}

@@ -34,7 +34,7 @@ func (u *upstreams) connect(projects []Project) (connections, error) {
 	next := connections{}
 	for _, p := range projects {
 		c, ok := current[p.Name]
-		if !ok || !reflect.DeepEqual(c.remote, p.Remote) {
+		if !ok || !c.fits(p) {
 			r, err := upstream.New(upstreamConfig(p))
 			if err != nil {
 				return nil, fmt.Errorf("project %s: %w", p.Name, err)
@@ -45,6 +45,9 @@ func (u *upstreams) connect(projects []Project) (connections, error) {
 	}
 	return next, nil
 }
+
+// fits reports whether a project can go on with a connection.
+func (c connection) fits(p Project) bool { return reflect.DeepEqual(c.remote, p.Remote) }
 
 // replace puts other connections in place of the current ones, and lets go of those that are
 // not among them. Requests under way on those go on, and so do blobs that are open.

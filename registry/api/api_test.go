@@ -66,8 +66,8 @@ func open(t testing.TB) *rig {
 	r.must(err)
 	r.estate = estate.New(estate.Config{
 		Catalog: r.db, Access: r.access, InForce: r.inForce, File: "roadstead.yaml",
-		Check: func(catalog.Project, catalog.Registry, string) error { return nil },
-		Ping:  ping, Builtin: func(string) bool { return false }, CheckName: registry.CheckProject,
+		Try:  func(*catalog.Tx) error { return nil },
+		Ping: ping, Builtin: func(string) bool { return false }, CheckName: registry.CheckProject,
 		Cleaner: r.cleaner, Hosted: r.content, Cached: r.content,
 		Read: func(context.Context, registry.Digest, int64) ([]byte, error) {
 			return nil, errors.New("nothing is here")

@@ -94,7 +94,7 @@ func open(t testing.TB) *town {
 	}))
 	v.estate = estate.New(estate.Config{
 		Catalog: v.db, Access: v.access, InForce: v.inForce, File: "roadstead.yaml",
-		Check:     func(catalog.Project, catalog.Registry, string) error { return nil },
+		Try:       func(*catalog.Tx) error { return nil },
 		Ping:      func(context.Context, catalog.Registry, string) error { return v.down },
 		Builtin:   func(string) bool { return false },
 		Names:     func(project string) []string { return v.names[project] },

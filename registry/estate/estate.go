@@ -31,8 +31,9 @@ type Config struct {
 	// InForce puts what the catalog says of registries and projects in force, and returns when it is.
 	InForce func(context.Context) error
 
-	// Check says why a proxy cannot be one, or nil: it asks nobody.
-	Check func(catalog.Project, catalog.Registry, string) error
+	// Try says why what there would be after a change could not be served as a whole, or nil. What
+	// could not be served before is no fault of the change. It asks nobody and puts nothing in force.
+	Try func(*catalog.Tx) error
 
 	// Ping asks a registry whether it is one that takes the password, and returns what is wrong.
 	Ping func(ctx context.Context, r catalog.Registry, password string) error
@@ -107,9 +108,15 @@ type deed struct {
 	detail string // never a secret
 }
 
-// change changes the catalog and records it, both or neither, and puts it in force.
+// change changes the catalog and records it, both or neither, and puts it in force. Whatever is
+// changed, all that there would be then is tried before: what is committed is not refused any more.
 func (e *Estate) change(ctx context.Context, d deed, fn func(*catalog.Tx) error) error {
-	err := e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, fn)
+	err := e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, func(tx *catalog.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return e.config.Try(tx)
+	})
 	if errors.Is(err, catalog.ErrNotEmpty) {
 		return registry.Because(InUse, err, "used", "%s %s is still in use", d.kind, d.name)
 	}

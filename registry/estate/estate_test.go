@@ -3,6 +3,7 @@ package estate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,8 @@ type land struct {
 	pinged []string // "URL user:password" of each ping
 	down   error    // what a ping finds
 	forced int      // times that something was put in force
+
+	unservable error // why nothing could be served after a change
 }
 
 // open makes an Estate with the administrator "admin", the user "nobody", and the configured
@@ -58,7 +61,7 @@ func open(t testing.TB) *land {
 	}))
 	l.Estate = New(Config{
 		Catalog: l.db, Access: l.access, InForce: l.inForce, File: "roadstead.yaml",
-		Check: func(p catalog.Project, r catalog.Registry, _ string) error { return nil },
+		Try: func(*catalog.Tx) error { return l.unservable },
 		Ping: func(_ context.Context, r catalog.Registry, password string) error {
 			l.pinged = append(l.pinged, r.URL+" "+r.Username+":"+password)
 			return l.down
@@ -172,6 +175,8 @@ func TestRegistriesThatCannotBe(t *testing.T) {
 		"a password in the URL": {Registry{Registry: catalog.Registry{Name: "a", URL: "https://u:p@a.example"}}, "beside it"},
 		"a password of nobody":  {Registry{Registry: catalog.Registry{Name: "a", URL: "https://a.example"}, NewPassword: "x"}, "user name"},
 		"a CA that is none":     {Registry{Registry: catalog.Registry{Name: "a", URL: "https://a.example", CA: "x"}}, "PEM"},
+		"no host":               {Registry{Registry: catalog.Registry{Name: "a", URL: "https://:5000"}}, "https://quay.io"},
+		"a CA of nonsense":      {Registry{Registry: catalog.Registry{Name: "a", URL: "https://a.example", CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}, "PEM"},
 		"a private key as CA":   {Registry{Registry: catalog.Registry{Name: "a", URL: "https://a.example", CA: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}, "PEM"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,6 +229,38 @@ func TestProjects(t *testing.T) {
 	}
 	l.refuses(l.ChangeProject(t.Context(), admin, Ref{ID: hosted}, func(p *catalog.Project) error { p.Registry = reg; return nil }), access.Invalid, "kind")
 	l.must(l.DeleteProject(t.Context(), admin, Ref{ID: hosted}), l.DeleteProject(t.Context(), admin, Ref{ID: id}), l.DeleteRegistry(t.Context(), admin, reg))
+}
+
+// Whatever is changed, what could not be served then is not written.
+func TestTried(t *testing.T) {
+	l := open(t)
+	admin := l.as("admin")
+	reg, err := l.AddRegistry(t.Context(), admin, Registry{Registry: catalog.Registry{Name: "hub", Kind: DockerHub}})
+	l.must(err)
+	_, err = l.AddProject(t.Context(), admin, catalog.Project{Name: "a", Registry: reg})
+	l.must(err)
+	before, forced := l.all(), l.forced
+	l.unservable = &registry.Fault{Code: registry.Conflict, Message: "two would mean one"}
+	_, err = l.AddRegistry(t.Context(), admin, Registry{Registry: catalog.Registry{Name: "other", URL: "https://a.example"}})
+	l.refuses(err, registry.Conflict, "two")
+	l.refuses(l.ChangeRegistry(t.Context(), admin, reg, func(r *Registry) error { r.Description = "ours"; return nil }), registry.Conflict, "two")
+	_, err = l.AddProject(t.Context(), admin, catalog.Project{Name: "b", Registry: reg})
+	l.refuses(err, registry.Conflict, "two")
+	l.refuses(l.ChangeProject(t.Context(), admin, Ref{Name: "a"}, func(p *catalog.Project) error { p.Public = true; return nil }), registry.Conflict, "two")
+	l.refuses(l.DeleteProject(t.Context(), admin, Ref{Name: "a"}), registry.Conflict, "two")
+	if after := l.all(); after != before || l.forced != forced {
+		t.Errorf("after refusals %s, put in force %d times, want %s", after, l.forced-forced, before)
+	}
+}
+
+// all is what the catalog has.
+func (l *land) all() string {
+	l.t.Helper()
+	projects, err := l.db.AllProjects(l.t.Context())
+	l.must(err)
+	registries, err := l.db.Registries(l.t.Context())
+	l.must(err)
+	return fmt.Sprintf("%+v %+v", projects, registries)
 }
 
 // What the configuration declares is changed there, and what is built in makes way.

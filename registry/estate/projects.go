@@ -319,12 +319,8 @@ func (e *Estate) checkProject(ctx context.Context, p catalog.Project) error {
 	if p.Quota > 0 || len(p.Immutable) > 0 || p.Retention != (catalog.Retention{}) {
 		return invalid("proxy.rules", "a proxy has neither a quota nor rules for tags: what it keeps is evicted when room is needed")
 	}
-	r, err := e.findRegistry(ctx, p.Registry)
-	if err != nil {
+	if _, err := e.findRegistry(ctx, p.Registry); err != nil {
 		return Wrong("registry", "project.registry", "there is no registry %d to be a cache of: make it first", p.Registry)
-	}
-	if err := e.config.Check(p, r, ""); err != nil {
-		return invalid("proxy.wrong", "%v", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package estate
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"net/url"
 	"slices"
@@ -245,7 +246,7 @@ func tidyRegistry(r *Registry) error {
 		return Wrong("name", "registry.reserved", "%q is how registries of the configuration are called: choose another name", registry.Clip(r.Name))
 	case !slices.Contains(Kinds(), r.Kind):
 		return Wrong("kind", "registry.kind", "%q is no kind of registry that is known: take one of %s; docker-registry is for all that have a kind of their own", registry.Clip(r.Kind), strings.Join(Kinds(), ", "))
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return Wrong("url", "url.wrong", "%q is no URL of a registry: write one such as https://quay.io", registry.Clip(r.URL))
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return Wrong("url", "url.parts", "the URL of a registry has no user, query or fragment: write https://host, and the user and password beside it")
@@ -260,14 +261,27 @@ func tidyRegistry(r *Registry) error {
 	case r.Username != "" && u.Scheme == "http" && !r.Insecure:
 		return Wrong("url", "url.clear", "the password would go to %s in clear text: write https://, or say that the registry is insecure if that is meant", registry.Clip(u.Host))
 	case r.CA != "" && !certificates(r.CA):
-		return Wrong("ca", "ca.wrong", "the CA certificate is not in PEM: it begins with -----BEGIN CERTIFICATE----- and is at most %d bytes long", maxCA)
+		return Wrong("ca", "ca.wrong", "the CA certificates are not all in PEM: each begins with -----BEGIN CERTIFICATE----- and all are at most %d bytes long", maxCA)
 	}
 	return nil
 }
 
+// certificates reports whether text is certificates in PEM and nothing else that is PEM: a chain of
+// which one link cannot be read is not the one that was meant.
 func certificates(text string) bool {
-	block, _ := pem.Decode([]byte(text))
-	return len(text) <= maxCA && block != nil && block.Type == "CERTIFICATE"
+	if len(text) > maxCA {
+		return false
+	}
+	n := 0
+	for rest := []byte(text); ; n++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return n > 0
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); block.Type != "CERTIFICATE" || err != nil {
+			return false
+		}
+	}
 }
 
 // plain is text of one line.

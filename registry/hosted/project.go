@@ -17,6 +17,12 @@ type project struct {
 // Never is the schedule of a project whose tags are retained by order only.
 const Never = "never"
 
+// CheckProject says why a project could not be one of a hosted registry, or nil.
+func CheckProject(p catalog.Project) error {
+	_, err := newProject(p)
+	return err
+}
+
 func newProject(p catalog.Project) (*project, error) {
 	parsed := &project{Project: p}
 	for _, glob := range p.Immutable {

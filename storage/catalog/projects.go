@@ -163,6 +163,11 @@ func (db *DB) AllProjects(ctx context.Context) ([]Project, error) {
 	return list(ctx, db, "projects", `SELECT `+projectColumns+` FROM projects ORDER BY name`, nil, scanProject)
 }
 
+// AllProjects is that of the DB, with what the transaction has changed.
+func (tx *Tx) AllProjects() ([]Project, error) {
+	return listed(tx, "projects", `SELECT `+projectColumns+` FROM projects ORDER BY name`, scanProject)
+}
+
 // Project returns a hosted project, or ErrNotFound.
 func (tx *Tx) Project(name string) (Project, error) {
 	return only(tx, "project "+name, `SELECT `+projectColumns+` FROM projects WHERE name = $1 AND registry_id IS NULL`, []any{name}, scanProject)

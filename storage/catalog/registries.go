@@ -75,6 +75,11 @@ func (db *DB) Registries(ctx context.Context) ([]Registry, error) {
 	return list(ctx, db, "registries", `SELECT `+registryColumns+` FROM registries ORDER BY name`, nil, scanRegistry)
 }
 
+// Registries is that of the DB, with what the transaction has changed.
+func (tx *Tx) Registries() ([]Registry, error) {
+	return listed(tx, "registries", `SELECT `+registryColumns+` FROM registries ORDER BY name`, scanRegistry)
+}
+
 // Registry returns a registry, or ErrNotFound.
 func (tx *Tx) Registry(id int64) (Registry, error) {
 	return only(tx, fmt.Sprintf("registry %d", id), `SELECT `+registryColumns+` FROM registries WHERE id = $1`, []any{id}, scanRegistry)

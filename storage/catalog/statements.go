@@ -85,6 +85,20 @@ func list[T any](ctx context.Context, db *DB, what, query string, args []any, sc
 	return all, nil
 }
 
+// listed is list in a transaction, whose own changes it sees.
+func listed[T any](tx *Tx, what, query string, scan func(func(...any) error) (T, error)) ([]T, error) {
+	var all []T
+	err := tx.each(query, nil, func(rows *sql.Rows) error {
+		x, err := scan(rows.Scan)
+		all = append(all, x)
+		return err
+	})
+	if err != nil {
+		return nil, tx.spoil(err, "list %s", what)
+	}
+	return all, nil
+}
+
 // only reads the only row of a query in a transaction, or returns ErrNotFound, which does not spoil
 // it.
 func only[T any](tx *Tx, what, query string, args []any, scan func(func(...any) error) (T, error)) (T, error) {
