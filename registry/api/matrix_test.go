@@ -322,3 +322,30 @@ func TestMatrix(t *testing.T) {
 	}
 	t.Logf("%d calls of %d routes", asked, len(routes))
 }
+
+// A robot that may make members and nothing else is told what it has done, and where that is.
+func TestWhoMayOnlyMakeMembers(t *testing.T) {
+	r := open(t)
+	location, _ := r.makes("admin", v2+"/projects", `{"project_name":"team"}`)
+	var words []catalog.Access
+	_, known := access.PermissionWords()
+	for _, w := range known {
+		if w.Resource != "project" && w.Resource != "metadata" && w.Resource != "repository" {
+			words = append(words, catalog.Access{Kind: registry.Kind(w.Resource), Action: registry.Action(w.Action)})
+		}
+	}
+	made, secret, err := r.access.AddRobot(t.Context(), "test", catalog.Robot{Name: "hr", Permissions: []catalog.Permission{{Project: "team", Access: words}}})
+	r.must(err, r.access.AddUser(t.Context(), "test", access.NewUser{Name: "new", Password: password}))
+	r.secrets[made.FullName()] = secret
+	r.wants(403, made.FullName(), "POST", v2+"/projects/team/members", `{"role_id":1,"member_user":{"username":"new"}}`)
+	r.wants(404, made.FullName(), "GET", v2+"/projects/team", "")
+
+	got := r.wants(200, made.FullName(), "GET", v2+"/projects/team/members", "")
+	if len(got.list(t)) != 0 {
+		t.Errorf("members = %s, want none", got.body)
+	}
+	r.must(r.access.SetMember(t.Context(), "test", catalog.Member{Project: "team", Name: "new", Role: "guest"}))
+	if got := r.wants(200, made.FullName(), "GET", v2+"/projects/team/members", ""); !strings.Contains(got.body, `"project_id":`+strings.TrimPrefix(location, v2+"/projects/")) {
+		t.Errorf("members = %s, want the number of %s", got.body, location)
+	}
+}

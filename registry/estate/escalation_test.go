@@ -57,3 +57,28 @@ func TestPingAsksWhoMayChange(t *testing.T) {
 		l.pinged = nil
 	}
 }
+
+// A robot that may say who is a member makes nobody who may more than it.
+func TestRobotsGiveRolesTheyHave(t *testing.T) {
+	l := open(t)
+	id, err := l.AddProject(t.Context(), l.as("admin"), catalog.Project{Name: "team"})
+	l.must(err)
+	ref := Ref{Name: "team"}
+	one := l.robot("members", "team", "member", "create", "member", "update")
+	for _, role := range access.Roles {
+		_, err := l.AddMember(t.Context(), one, ref, catalog.Member{Name: "nobody", Role: string(role)})
+		l.refuses(err, registry.Denied, "not yours to give")
+	}
+	guide := l.robot("guide", "team", "member", "create", "member", "update", "repository", "pull", "quota", "read",
+		"member", "read", "member", "list", "robot", "read", "robot", "list", "log", "list", "tag-retention", "read", "tag-retention", "list",
+		"immutable-tag", "read", "immutable-tag", "list", "cache", "read")
+	_, err = l.AddMember(t.Context(), guide, ref, catalog.Member{Name: "nobody", Role: string(access.Developer)})
+	l.refuses(err, registry.Denied, "artifact")
+	m, err := l.AddMember(t.Context(), guide, ref, catalog.Member{Name: "nobody", Role: string(access.Guest)})
+	if err != nil || m.ProjectID != id {
+		t.Errorf("a guest = %+v, %v, want one of project %d", m, err, id)
+	}
+	l.refuses(l.SetRole(t.Context(), guide, ref, m.ID, access.ProjectAdmin), registry.Denied, "not yours to give")
+	l.must(l.SetRole(t.Context(), guide, ref, m.ID, access.LimitedGuest), l.SetRole(t.Context(), l.as("admin"), ref, m.ID, access.ProjectAdmin))
+	l.must(l.SetRole(t.Context(), l.as("nobody"), ref, m.ID, access.ProjectAdmin)) // whoever has it may give it
+}
