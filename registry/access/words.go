@@ -213,3 +213,23 @@ func (a *Access) MayGive(p registry.Principal, permissions []catalog.Permission)
 	}
 	return nil
 }
+
+// MayGiveRole returns nil when somebody may give a role in a project: whoever does has all the rights
+// that are the role's. Otherwise a robot that may say who is a member would make an administrator.
+func (a *Access) MayGiveRole(p registry.Principal, project string, role Role) error {
+	me := of(p)
+	st, err := a.now.Load().stand(me, time.Now())
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for what, least := range ranks {
+		if least <= rankOf(role) && (me.grants != nil || !st.may(what, project)) {
+			missing = append(missing, what.String())
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return registry.Because(registry.Denied, nil, "role.give", "the role %s in %s is not yours to give: you have no right to %s", role, project, slices.Min(missing))
+}

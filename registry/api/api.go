@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
 
@@ -67,7 +66,7 @@ type API struct {
 	mux    *chi.Mux
 	origin *http.CrossOriginProtection
 
-	listeners atomic.Int64 // streams of events that are open
+	audience audience
 }
 
 // New makes an API.

@@ -39,6 +39,7 @@ type rig struct {
 	content  *content
 	log      *safeBuffer
 	secrets  map[string]string // of robots, by their full names
+	bodies   map[registry.Digest][]byte
 }
 
 type safeBuffer struct {
@@ -56,7 +57,7 @@ func (b *safeBuffer) Write(p []byte) (int, error) {
 func open(t testing.TB) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, upstream: registrytest.New(t), log: &safeBuffer{}, cleaner: &cleaner{}, content: &content{}, secrets: map[string]string{}}
+	r := &rig{t: t, upstream: registrytest.New(t), log: &safeBuffer{}, cleaner: &cleaner{}, content: &content{}, secrets: map[string]string{}, bodies: map[registry.Digest][]byte{}}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	r.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
@@ -69,8 +70,12 @@ func open(t testing.TB) *rig {
 		Try:  func(*catalog.Tx) error { return nil },
 		Ping: ping, Builtin: func(string) bool { return false }, CheckName: registry.CheckProject,
 		Cleaner: r.cleaner, Hosted: r.content, Cached: r.content,
-		Read: func(context.Context, registry.Digest, int64) ([]byte, error) {
-			return nil, errors.New("nothing is here")
+		Read: func(_ context.Context, d registry.Digest, most int64) ([]byte, error) {
+			body, ok := r.bodies[d]
+			if !ok || int64(len(body)) > most {
+				return nil, errors.New("it is not here")
+			}
+			return body, nil
 		},
 	})
 	r.cleaner.note = r.estate.Note

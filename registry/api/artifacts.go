@@ -32,6 +32,7 @@ type artifactView struct {
 	Labels       []string            `json:"labels"`
 	Accessories  []string            `json:"accessories"`
 	Additions    map[string]addition `json:"addition_links"`
+	Clipped      bool                `json:"clipped,omitempty"` // ours
 }
 
 type addition struct {
@@ -104,13 +105,16 @@ var types = map[string]string{
 	"application/vnd.cncf.openpolicyagent.config.v1+json": "OPA",
 }
 
-// view shows an artifact, and the manifests of an index with it.
-func (s shelf) view(a catalog.Artifact, look estate.Look) artifactView {
+// view shows an artifact, and the manifests of an index with it, with at most so many bytes of what
+// it says of itself.
+func (s shelf) view(a catalog.Artifact, look estate.Look, most int) artifactView {
+	look, clipped := fitting(look, most)
 	v := artifactView{
 		ID: a.ID, Type: "IMAGE", MediaType: look.ConfigType, ManifestType: a.MediaType, ArtifactType: a.ArtifactType,
 		Project: s.project.ID, Repository: s.repo.ID, Name: s.repo.Repo.String(), Digest: a.Digest.String(), Size: a.Total,
 		PushedAt: stamp(a.PushedAt), PulledAt: stamp(a.PulledAt), Attributes: map[string]any{}, Annotations: look.Annotations,
 		References: []referenceView{}, Tags: []tagView{}, Labels: []string{}, Accessories: []string{}, Additions: map[string]addition{},
+		Clipped: clipped,
 	}
 	if !a.LastPull.At.IsZero() {
 		v.PulledBy = &a.LastPull.By
@@ -199,11 +203,22 @@ func (c *call) listArtifacts() error {
 	if err != nil {
 		return err
 	}
-	var views []artifactView
-	for _, a := range all {
-		views = append(views, s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a)))
-	}
-	return list(c, p, views, total)
+	// One at a time, and each is gone before the next is read: manifests are as large as those who push
+	// them like, and anybody may list those of a public project.
+	var looked int64
+	return c.stream(p, total, func(yield func(any) bool) {
+		for _, a := range all {
+			var look estate.Look
+			if looked += a.Size; looked <= maxLooked {
+				look = c.estate.Look(c.ctx(), s.repo.Repo, a)
+			}
+			v := s.view(a, look, maxListed)
+			v.Clipped = v.Clipped || looked > maxLooked
+			if !yield(v) {
+				return
+			}
+		}
+	})
 }
 
 // maxArtifacts is how many are shown to whoever asks for all: of each the manifest is read.
@@ -223,7 +238,7 @@ func (c *call) readArtifact() error {
 	if err != nil {
 		return err
 	}
-	return c.ok(s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a)))
+	return c.ok(s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a), maxWords))
 }
 
 // readHistory is how an image was built, as its configuration says.

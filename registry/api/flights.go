@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"roadstead/registry"
 )
 
 // flightView is a download under way.
@@ -35,10 +33,6 @@ func (c *call) flights() []flightView {
 func (c *call) listFlights() error { return cut(c, c.flights()) }
 
 const (
-	// maxListeners bounds the streams of events: each is a connection and a look at all flights a
-	// second.
-	maxListeners = 100
-
 	eventEvery = time.Second
 
 	// heartbeat is below the minute after which proxies take a connection for dead.
@@ -50,13 +44,18 @@ const (
 )
 
 // watchFlights is listFlights as server-sent events: the whole list at once, and again in every second
-// in which it has changed.
+// in which it has changed. It is for accounts, which have a few each: nobody is somebody else by asking
+// from another address.
 func (c *call) watchFlights() error {
-	if c.listeners.Add(1) > maxListeners {
-		c.listeners.Add(-1)
-		return &registry.Fault{Code: registry.TooManyRequests, Message: fmt.Sprintf("%d clients watch already: ask for /flights instead", maxListeners)}
+	name, _, admin, _ := c.access.Describe(c.who)
+	if err := c.known(); err != nil {
+		return err
 	}
-	defer c.listeners.Add(-1)
+	leave, err := c.audience.enter(name, admin)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	h := c.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would wait for a buffer to fill

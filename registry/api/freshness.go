@@ -1,11 +1,6 @@
 package api
 
-import (
-	"slices"
-	"strings"
-
-	"roadstead/registry"
-)
+import "roadstead/registry"
 
 // repo is the repository of the path, whether it is there or not.
 func (c *call) repo() (registry.Repo, error) {
@@ -80,9 +75,6 @@ func (c *call) refresh() error {
 	}{moved, v})
 }
 
-// maxPlatforms is how many can be asked for: images come for a dozen.
-const maxPlatforms = 50
-
 // warm brings an image here before anybody pulls it.
 func (c *call) warm() error {
 	var b struct {
@@ -91,16 +83,6 @@ func (c *call) warm() error {
 	}
 	if err := c.body(&b); err != nil {
 		return err
-	}
-	if _, err := registry.ParseDigest(b.Reference); err != nil && registry.CheckTag(b.Reference) != nil {
-		return invalid("reference is a tag or a digest, and not %q", registry.Clip(b.Reference))
-	}
-	odd := func(platform string) bool {
-		parts := strings.Split(platform, "/")
-		return len(parts) < 2 || len(parts) > 3 || len(platform) > 100 || slices.Contains(parts, "")
-	}
-	if i := slices.IndexFunc(b.Platforms, odd); i >= 0 || len(b.Platforms) > maxPlatforms {
-		return invalid("platforms are at most %d such as linux/amd64 or linux/arm/v7; none is for all", maxPlatforms)
 	}
 	repo, err := c.repo()
 	if err != nil {

@@ -1,7 +1,11 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
+	"iter"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -64,6 +68,39 @@ func (p page) offset() int { return (p.number - 1) * p.limit() }
 
 // list answers with a page of a list that is longer than that. Past its end there is an empty one.
 func list[T any](c *call, p page, items []T, total int) error {
+	c.count(p, total)
+	if items == nil {
+		items = []T{}
+	}
+	return c.ok(items)
+}
+
+// stream is list of what is too large to be in memory together.
+func (c *call) stream(p page, total int, items iter.Seq[any]) error {
+	c.count(p, total)
+	w, separator := bufio.NewWriter(c.w), "["
+	for item := range items {
+		text, err := encode(item)
+		if err != nil {
+			c.log.Error("list ends early", "path", c.r.URL.Path, "err", err)
+			panic(http.ErrAbortHandler) // the client must not take it for whole
+		}
+		_, _ = w.WriteString(separator)
+		if _, err := w.Write(bytes.TrimSuffix(text, []byte("\n"))); err != nil {
+			return nil // the client is gone
+		}
+		separator = ","
+	}
+	if separator == "[" {
+		_, _ = w.WriteString(separator)
+	}
+	_, _ = w.WriteString("]\n")
+	_ = w.Flush()
+	return nil
+}
+
+// count says how many there are in all, and where the pages beside this one are.
+func (c *call) count(p page, total int) {
 	h := c.w.Header()
 	h.Set("X-Total-Count", strconv.Itoa(total))
 	var links []string
@@ -82,10 +119,6 @@ func list[T any](c *call, p page, items []T, total int) error {
 	if links != nil {
 		h.Set("Link", strings.Join(links, ", "))
 	}
-	if items == nil {
-		items = []T{}
-	}
-	return c.ok(items)
 }
 
 // cut answers with a page of a list that is here as a whole.

@@ -220,7 +220,7 @@ var rows = []row{
 	{method: "PUT", pattern: v2 + "/users/{id}/password", rights: sys(registry.Update, access.Users), path: func(p *plant) string { return newUser(p) + "/password" }, body: `{"new_password":"Another-Horse-1"}`},
 	{method: "PUT", pattern: v2 + "/users/{id}/sysadmin", rights: sys(registry.Update, access.Users), path: func(p *plant) string { return newUser(p) + "/sysadmin" }, body: `{"sysadmin_flag":true}`},
 
-	{method: "GET", pattern: mine + "/projects/{project}/policy", rights: []right{{registry.Read, access.Settings, "mirror"}}, path: fixed(mine + "/projects/mirror/policy")},
+	{method: "GET", pattern: mine + "/projects/{project}/policy", rights: []right{{registry.Read, access.Settings, "mirror"}, {registry.Read, access.Cache, "mirror"}}, path: fixed(mine + "/projects/mirror/policy")},
 	{method: "PUT", pattern: mine + "/projects/{project}/policy", rights: []right{{registry.Update, access.Settings, "mirror"}}, path: fixed(mine + "/projects/mirror/policy"), body: `{"deny":["bad/**"],"ttl":"10m"}`},
 }
 
@@ -322,4 +322,48 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls of %d routes", asked, len(routes))
+}
+
+// A robot that may make members and nothing else is told what it has done, and where that is.
+func TestWhoMayOnlyMakeMembers(t *testing.T) {
+	r := open(t)
+	location, _ := r.makes("admin", v2+"/projects", `{"project_name":"team"}`)
+	var words []catalog.Access
+	_, known := access.PermissionWords()
+	for _, w := range known {
+		if w.Resource != "project" && w.Resource != "metadata" && w.Resource != "repository" {
+			words = append(words, catalog.Access{Kind: registry.Kind(w.Resource), Action: registry.Action(w.Action)})
+		}
+	}
+	made, secret, err := r.access.AddRobot(t.Context(), "test", catalog.Robot{Name: "hr", Permissions: []catalog.Permission{{Project: "team", Access: words}}})
+	r.must(err, r.access.AddUser(t.Context(), "test", access.NewUser{Name: "new", Password: password}))
+	r.secrets[made.FullName()] = secret
+	r.wants(403, made.FullName(), "POST", v2+"/projects/team/members", `{"role_id":1,"member_user":{"username":"new"}}`)
+	r.wants(404, made.FullName(), "GET", v2+"/projects/team", "")
+
+	got := r.wants(200, made.FullName(), "GET", v2+"/projects/team/members", "")
+	if len(got.list(t)) != 0 {
+		t.Errorf("members = %s, want none", got.body)
+	}
+	r.must(r.access.SetMember(t.Context(), "test", catalog.Member{Project: "team", Name: "new", Role: "guest"}))
+	if got := r.wants(200, made.FullName(), "GET", v2+"/projects/team/members", ""); !strings.Contains(got.body, `"project_id":`+strings.TrimPrefix(location, v2+"/projects/")) {
+		t.Errorf("members = %s, want the number of %s", got.body, location)
+	}
+}
+
+// Whoever may pull because anybody may learns neither how much a project has and may have, nor what is
+// allowed and pinned in it.
+func TestWhatAnybodyLearnsOfPublicProjects(t *testing.T) {
+	p := plantAll(t)
+	p.wants(200, "admin", "PUT", v2+"/projects/mirror", `{"metadata":{"public":"true"}}`)
+	p.wants(200, "admin", "PUT", mine+"/projects/mirror/policy", `{"pin":["secret/app"]}`)
+	for who, learns := range map[string]bool{"": false, "stranger": false, "guest": true, "admin": true} {
+		got := p.wants(200, who, "GET", v2+"/projects/mirror/summary", "")
+		if has := strings.Contains(got.body, "quota"); has != learns {
+			t.Errorf("%q is told %s", who, got.body)
+		}
+		if got := p.ask(who, "GET", mine+"/projects/mirror/policy", ""); (got.status == 200) != learns || strings.Contains(got.body, "secret/app") != learns {
+			t.Errorf("%q asks for the policy: %d %s", who, got.status, got.body)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"roadstead/registry/access"
+	"roadstead/registry/estate"
 	"roadstead/storage/catalog"
 )
 
@@ -16,22 +17,12 @@ type memberView struct {
 	Type     string `json:"entity_type"` // u for a user, g for a group
 }
 
-func viewMember(project int64, m catalog.Member) memberView {
-	v := memberView{ID: m.ID, Project: project, Name: m.Name, Role: m.Role, RoleID: access.RoleNumber(access.Role(m.Role)), EntityID: m.UserID, Type: "u"}
+func viewMember(m estate.Member) memberView {
+	v := memberView{ID: m.ID, Project: m.ProjectID, Name: m.Name, Role: m.Role, RoleID: access.RoleNumber(access.Role(m.Role)), EntityID: m.UserID, Type: "u"}
 	if m.Group {
 		v.Type = "g"
 	}
 	return v
-}
-
-// numberOf is the number of the project of the path.
-func (c *call) numberOf() (int64, error) {
-	ref := c.project()
-	if ref.ID != 0 {
-		return ref.ID, nil
-	}
-	p, err := c.estate.Project(c.ctx(), c.who, ref)
-	return p.ID, err
 }
 
 func (c *call) listMembers() error {
@@ -39,13 +30,9 @@ func (c *call) listMembers() error {
 	if err != nil {
 		return err
 	}
-	id, err := c.numberOf()
-	if err != nil {
-		return err
-	}
 	var views []memberView
 	for _, m := range all {
-		views = append(views, viewMember(id, m))
+		views = append(views, viewMember(m))
 	}
 	return cut(c, views)
 }
@@ -81,11 +68,7 @@ func (c *call) createMember() error {
 	if err != nil {
 		return err
 	}
-	id, err := c.numberOf()
-	if err != nil {
-		return err
-	}
-	return c.created(nil, "/projects/%d/members/%d", id, made.ID)
+	return c.created(nil, "/projects/%d/members/%d", made.ProjectID, made.ID)
 }
 
 func (c *call) readMember() error {
@@ -97,11 +80,7 @@ func (c *call) readMember() error {
 	if err != nil {
 		return err
 	}
-	id, err := c.numberOf()
-	if err != nil {
-		return err
-	}
-	return c.ok(viewMember(id, m))
+	return c.ok(viewMember(m))
 }
 
 func (c *call) updateMember() error {

@@ -3,6 +3,8 @@ package api
 import (
 	"time"
 
+	"roadstead/registry"
+	"roadstead/registry/access"
 	"roadstead/storage/catalog"
 )
 
@@ -22,6 +24,11 @@ type policyBody struct {
 func (c *call) readPolicy() error {
 	row, err := c.estate.Project(c.ctx(), c.who, c.project())
 	if err != nil {
+		return err
+	}
+	// What is allowed, denied and pinned tells of what its people run: not everybody who may pull is to
+	// know that.
+	if err := c.estate.MayIn(c.who, registry.Read, access.Cache, row.Name); err != nil {
 		return err
 	}
 	if row.Hosted() {

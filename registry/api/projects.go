@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/registry/access"
 	"roadstead/registry/estate"
 	"roadstead/storage/catalog"
 )
@@ -392,9 +393,13 @@ func (c *call) readSummary() error {
 		Devs     int       `json:"developer_count"`
 		Guests   int       `json:"guest_count"`
 		Limited  int       `json:"limited_guest_count"`
-		Quota    quota     `json:"quota"`
+		Quota    *quota    `json:"quota,omitempty"`
 		Registry *upstream `json:"registry,omitempty"`
-	}{Repos: p.Repositories, Quota: quota{amount{limitOf(p.Quota)}, amount{p.Usage.Bytes}}}
+	}{Repos: p.Repositories}
+	// How much a project may have is not for everybody who may pull from it.
+	if c.estate.May(c.who, registry.Read, access.Quotas, p.Name) {
+		answer.Quota = &quota{amount{limitOf(p.Quota)}, amount{p.Usage.Bytes}}
+	}
 	// Who is a member is not for everybody who may look at the project.
 	if members, err := c.estate.Members(c.ctx(), c.who, estate.Ref{ID: p.ID}, ""); err == nil {
 		counts := map[string]*int{

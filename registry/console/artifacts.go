@@ -1,10 +1,7 @@
 package console
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"maps"
 	"net/http"
 	"slices"
 
@@ -44,18 +41,7 @@ type layer struct {
 	By    string
 }
 
-// pair is an annotation or a label: its author's word.
-type pair struct{ Name, Value string }
-
 type pullCommand struct{ Name, Text string }
-
-func pairs(all map[string]string) []pair {
-	var list []pair
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		list = append(list, pair{name, all[name]})
-	}
-	return list
-}
 
 func showArtifact(v *visit) error {
 	repo, err := v.repo()
@@ -102,7 +88,7 @@ func (page *artifactPage) lay(w words) {
 	by := map[registry.Digest]string{}
 	for _, s := range page.Config.History {
 		if s.Layer != nil {
-			by[s.Layer.Digest] = s.CreatedBy
+			by[s.Layer.Digest] = clip(s.CreatedBy, maxCommand)
 		}
 	}
 	for _, d := range page.Config.Layers {
@@ -155,13 +141,4 @@ func pullCommands(host string, repo registry.Repo, tag string, d registry.Digest
 		{"containerd", "nerdctl pull " + name},
 		{"crane", "crane pull " + byDigest + " image.tar"},
 	}
-}
-
-// readable is JSON to be read, or the text as it is.
-func readable(text []byte) string {
-	var b bytes.Buffer
-	if json.Indent(&b, text, "", "  ") != nil {
-		return string(text)
-	}
-	return b.String()
 }

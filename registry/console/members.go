@@ -13,7 +13,7 @@ import (
 // memberList is the page of who is in a project.
 type memberList struct {
 	tabs
-	Members   []catalog.Member
+	Members   []estate.Member
 	Roles     []access.Role
 	New       catalog.Member // as it was typed
 	Groups    bool           // there is a provider that has some
@@ -80,14 +80,14 @@ func changeMember(v *visit) error {
 	return v.done(back, "member.changed")
 }
 
-func (v *visit) memberConfirmation() (confirmation, estate.Project, catalog.Member, error) {
+func (v *visit) memberConfirmation() (confirmation, estate.Project, estate.Member, error) {
 	p, err := v.shownProject()
 	if err != nil {
-		return confirmation{}, p, catalog.Member{}, err
+		return confirmation{}, p, estate.Member{}, err
 	}
 	id, err := v.number("id")
 	if err != nil {
-		return confirmation{}, p, catalog.Member{}, err
+		return confirmation{}, p, estate.Member{}, err
 	}
 	m, err := v.config.Estate.Member(v.r.Context(), v.me, estate.Ref{ID: p.ID}, id)
 	base := home + "projects/" + pathOf(p.Name) + "/members"

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -81,6 +80,7 @@ var statuses = []struct {
 	{registry.Unsupported, http.StatusConflict, "conflict"},
 	{estate.InUse, http.StatusConflict, "used"},
 	{estate.Unhealthy, http.StatusUnprocessableEntity, "unhealthy"},
+	{registry.TooLarge, http.StatusRequestEntityTooLarge, "large"},
 	{registry.Unavailable, http.StatusBadGateway, "unavailable"},
 	{registry.Throttled, http.StatusServiceUnavailable, "throttled"},
 	{registry.TooManyRequests, http.StatusTooManyRequests, "throttled"},
@@ -218,11 +218,11 @@ func (v *visit) show(status int, name, title string, page any) error {
 	if v.section() == "search" {
 		at.Query = v.r.URL.Query().Get("q")
 	}
-	var body bytes.Buffer
+	var body sheet
 	if err := v.render(&body, name, "layout", at); err != nil {
 		return err
 	}
-	v.write(status, body.Bytes())
+	v.write(status, body.text.Bytes())
 	return nil
 }
 
@@ -237,11 +237,11 @@ func (v *visit) render(w io.Writer, page, part string, data any) error {
 
 // showPart writes one part of a page, for a script that asks for it.
 func (v *visit) showPart(status int, name, part string, data any) error {
-	var body bytes.Buffer
+	var body sheet
 	if err := v.render(&body, name, part, data); err != nil {
 		return err
 	}
-	v.write(status, body.Bytes())
+	v.write(status, body.text.Bytes())
 	return nil
 }
 

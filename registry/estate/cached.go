@@ -3,6 +3,7 @@ package estate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"roadstead/cache"
@@ -29,6 +30,9 @@ func (e *Estate) Warm(ctx context.Context, p registry.Principal, repo registry.R
 	} else if row.Hosted() {
 		return Job{}, invalid("warm.hosted", "project %s is no proxy: what is there was pushed, and need not be fetched", repo.Project)
 	}
+	if err := checkWarming(reference, platforms); err != nil {
+		return Job{}, err
+	}
 	target := repo.String() + ":" + reference
 	if strings.Contains(reference, ":") {
 		target = repo.String() + "@" + reference
@@ -41,6 +45,24 @@ func (e *Estate) Warm(ctx context.Context, p registry.Principal, repo registry.R
 		return Job{}, err
 	}
 	return one, e.record(ctx, deed{p, registry.Create, access.Warming, target, fmt.Sprintf("job %d", one.ID)})
+}
+
+// maxPlatforms is how many can be asked for: images come for a dozen.
+const maxPlatforms = 50
+
+// checkWarming says what of an image and its platforms cannot be.
+func checkWarming(reference string, platforms []string) error {
+	if _, err := registry.ParseDigest(reference); err != nil && registry.CheckTag(reference) != nil {
+		return Wrong("reference", "reference.wrong", "%q is neither a tag nor a digest", registry.Clip(reference))
+	}
+	odd := func(platform string) bool {
+		parts := strings.Split(platform, "/")
+		return len(parts) < 2 || len(parts) > 3 || len(platform) > 100 || slices.Contains(parts, "") || !plain(platform)
+	}
+	if len(platforms) > maxPlatforms || slices.ContainsFunc(platforms, odd) {
+		return Wrong("platforms", "platforms.wrong", "platforms are at most %d such as linux/amd64 or linux/arm/v7; none is for all", maxPlatforms)
+	}
+	return nil
 }
 
 // Flights lists what is being downloaded now of the projects that somebody may look at, the oldest

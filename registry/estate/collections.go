@@ -175,14 +175,10 @@ func (e *Estate) Retain(ctx context.Context, p registry.Principal, ref Ref, dry 
 	return e.order(ctx, p, access.Retention, hosted.Order{By: p.Name(), Project: row.Name, Dry: dry}, nil)
 }
 
-// order has an order noted and carried out.
+// order has an order noted, and then carried out: what is deleted is in the audit log before.
 func (e *Estate) order(ctx context.Context, p registry.Principal, kind registry.Kind, o hosted.Order, parameters map[string]any) (id int64, err error) {
-	e.history.Lock()
+	e.history.Lock() // whoever carries it out waits for the lock to note that it begins
 	defer e.history.Unlock()
-	if err := e.config.Cleaner.Clean(o); err != nil {
-		return 0, err
-	}
-	// Whoever carries it out waits for the lock to note that it begins.
 	c := Collection{Manual: true, By: o.By, Project: o.Project, Dry: o.Dry, Untagged: o.Untagged, Parameters: parameters, BeganAt: time.Now()}
 	name := o.Project
 	if name == "" {
@@ -193,8 +189,20 @@ func (e *Estate) order(ctx context.Context, p registry.Principal, kind registry.
 		id, err = e.keep(tx, ctx, c)
 		return err
 	})
+	if err != nil {
+		return 0, err
+	}
+	if err := e.config.Cleaner.Clean(o); err != nil {
+		c.ID, c.EndedAt, c.Error = id, time.Now(), "it did not begin: another one was under way"
+		return 0, errors.Join(err, e.catalog.Durable(context.WithoutCancel(ctx), func(tx *catalog.Tx) error {
+			_, kept := e.keep(tx, ctx, c)
+			return errors.Join(kept, tx.AddAudit(catalog.Entry{
+				At: c.EndedAt, Actor: p.Name(), Action: access.Operate, Kind: kind, Resource: name, Outcome: registry.Failed, Detail: "another one was under way",
+			}))
+		}))
+	}
 	e.history.running = id
-	return id, err
+	return id, nil
 }
 
 func dryness(dry bool) string {
@@ -252,7 +260,7 @@ func (e *Estate) StopCollection(ctx context.Context, p registry.Principal, id in
 		return unknown("collection.unknown", "no collection %d is under way", id)
 	}
 	e.config.Cleaner.StopCleaning()
-	return nil
+	return e.record(ctx, deed{p, access.Stop, access.Collection, fmt.Sprint(id), ""})
 }
 
 // Note keeps what a cleaner says of a cleaning that begins or has ended. It is for hosted.Config.

@@ -199,6 +199,12 @@ type Look struct {
 // Look reads the manifest and the configuration of an artifact, as far as they are here: nobody
 // upstream is asked for that, and it counts as no pull. What cannot be read says nothing.
 func (e *Estate) Look(ctx context.Context, repo registry.Repo, a catalog.Artifact) Look {
+	select {
+	case e.looks <- struct{}{}:
+		defer func() { <-e.looks }()
+	case <-ctx.Done():
+		return Look{}
+	}
 	body := e.read(ctx, repo, a.Digest, registry.MaxManifest)
 	_, refs, err := registry.ParseManifest(a.MediaType, a.Digest, body)
 	if err != nil {

@@ -74,6 +74,7 @@ type Estate struct {
 	catalog *catalog.DB
 	access  *access.Access
 	jobs    jobs
+	looks   chan struct{} // holds one for each Look under way
 
 	history struct {
 		sync.Mutex
@@ -82,7 +83,13 @@ type Estate struct {
 }
 
 // New makes an Estate.
-func New(c Config) *Estate { return &Estate{config: c, catalog: c.Catalog, access: c.Access} }
+func New(c Config) *Estate {
+	return &Estate{config: c, catalog: c.Catalog, access: c.Access, looks: make(chan struct{}, maxLooks)}
+}
+
+// maxLooks is how many manifests are read at once for people: each has up to 4 MiB and its configuration
+// another, which is several times that when it is parsed. Real ones have some KiB and are soon through.
+const maxLooks = 8
 
 // InUse says that something cannot go because of what needs it.
 const InUse registry.Code = "PRECONDITION"

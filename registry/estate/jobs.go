@@ -14,7 +14,8 @@ import (
 
 // Job is work that takes longer than a request: it goes on when whoever has started it leaves, and
 // says how far it is. Jobs are known as long as the process lives; the newest hundred of those that
-// have ended, and all that have not.
+// have ended, and all that have not. Of one kind and one project a few run at once and the others wait
+// for their turn.
 type Job struct {
 	ID     int64
 	Kind   registry.Kind // access.Scrub, access.Warming or Eviction
@@ -26,15 +27,18 @@ type Job struct {
 	Unit        string // "bytes" or "images"
 	Result      string // what came of it, for people; the error of one that failed
 
-	StartedAt time.Time
-	EndedAt   time.Time // zero while it runs
+	StartedAt time.Time // when somebody has started it, though it may have waited since
+	EndedAt   time.Time // zero while it waits or runs
 }
+
+func (one Job) ended() bool { return !one.EndedAt.IsZero() }
 
 // JobState is how a job stands.
 type JobState string
 
 // The states.
 const (
+	Waiting JobState = "waiting" // until others of its project have ended
 	Running JobState = "running"
 	Success JobState = "success"
 	Failed  JobState = "failed"
@@ -49,42 +53,84 @@ type work func(ctx context.Context, step func(done, total int64)) (result string
 type jobs struct {
 	mu      sync.Mutex
 	last    int64
-	all     []*job // the oldest first
+	all     []*job                 // the oldest first
+	lanes   map[lane]chan struct{} // each holds one for each job that runs in it
 	running sync.WaitGroup
 	closed  bool
 }
 
+// lane is what jobs wait in for each other. There are no more of them than projects and kinds.
+type lane struct {
+	kind    registry.Kind
+	project string
+}
+
 type job struct {
 	Job
+	lane   lane
 	cancel context.CancelCauseFunc
 }
 
-// mostEnded bounds what is remembered of jobs that have ended.
-const mostEnded = 100
+const (
+	// mostEnded bounds what is remembered of jobs that have ended.
+	mostEnded = 100
+
+	// mostAbreast is how many jobs of one kind and project run at once. A warm-up asks upstream for one
+	// piece of content after the other, as one client does that pulls; a registry that many clients at
+	// once ask turns us away, with those who wait for their pull.
+	mostAbreast = 4
+
+	// mostUnended is how many of them there may be in all, with those that wait: the images of a large
+	// application, or of a release of Kubernetes with all that belongs to it, several times over.
+	mostUnended = 100
+)
 
 // errStopped is why a job ends that somebody stops.
 var errStopped = errors.New("stopped")
 
-// start starts a job, unless one of its kind runs on the same target: then that one is enough.
+// start starts a job, unless one of its kind waits or runs on the same target: then that one is enough.
 func (j *jobs) start(kind registry.Kind, target, by, unit string, do work) (Job, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		return Job{}, refuse(registry.Unavailable, "job.closing", "the server is stopping: start it after the restart")
 	}
+	in, before := lane{kind, registry.SplitRepo(target).Project}, 0
 	for _, other := range j.all {
-		if other.State == Running && other.Kind == kind && other.Target == target {
+		if other.ended() || other.lane != in {
+			continue
+		}
+		if before++; other.Target == target {
 			return Job{}, refuse(registry.Conflict, "job.same", "job %d does just that already", other.ID)
 		}
+	}
+	if before >= mostUnended {
+		return Job{}, refuse(registry.TooManyRequests, "job.many", "%d jobs of project %s wait or run already: start it when some have ended", before, in.project)
+	}
+	abreast := j.lanes[in]
+	if abreast == nil {
+		if j.lanes == nil {
+			j.lanes = map[lane]chan struct{}{}
+		}
+		abreast = make(chan struct{}, mostAbreast)
+		j.lanes[in] = abreast
 	}
 	// It outlives the request that has started it; close ends it.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	j.last++
-	one := &job{Job: Job{ID: j.last, Kind: kind, Target: target, By: by, State: Running, Unit: unit, StartedAt: time.Now()}, cancel: cancel}
+	one := &job{Job: Job{ID: j.last, Kind: kind, Target: target, By: by, State: Running, Unit: unit, StartedAt: time.Now()}, lane: in, cancel: cancel}
+	if before >= mostAbreast {
+		one.State = Waiting
+	}
 	j.all = append(j.all, one)
 	j.forget()
 	j.running.Go(func() {
 		defer cancel(nil)
+		if !j.turn(ctx, one, abreast) {
+			j.end(one, "", ctx.Err(), context.Cause(ctx))
+			return
+		}
+		defer func() { <-abreast }()
 		result, err := do(ctx, func(done, total int64) {
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -93,6 +139,24 @@ func (j *jobs) start(kind registry.Kind, target, by, unit string, do work) (Job,
 		j.end(one, result, err, context.Cause(ctx))
 	})
 	return one.Job, nil
+}
+
+// turn waits for a job's turn, and reports whether it came: it may be stopped before.
+func (j *jobs) turn(ctx context.Context, one *job, abreast chan struct{}) bool {
+	select {
+	case abreast <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case abreast <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one.State = Running
+	return true
 }
 
 // end notes how a job has ended.
@@ -116,7 +180,7 @@ func (j *jobs) end(one *job, result string, err, cause error) {
 func (j *jobs) forget() {
 	ended := 0
 	for i := len(j.all) - 1; i >= 0; i-- {
-		if j.all[i].State == Running {
+		if !j.all[i].ended() {
 			continue
 		}
 		if ended++; ended > mostEnded {
@@ -181,7 +245,7 @@ func (e *Estate) StopJob(ctx context.Context, p registry.Principal, id int64) er
 	if err := e.mayJob(p, access.Stop, one); err != nil {
 		return err
 	}
-	if one.State != Running {
+	if one.ended() {
 		return nil
 	}
 	e.jobs.mu.Lock()

@@ -180,7 +180,8 @@ func (e *Estate) DeleteRegistry(ctx context.Context, p registry.Principal, id in
 }
 
 // PingRegistry asks a registry that is written or is about to be. With an ID what r leaves empty is
-// as it is stored, its password too, if it would go where it is for.
+// as it is stored, its password too, if it would go where it is for. Whoever may only look at it may
+// ask it as it is, and nobody else that he names.
 func (e *Estate) PingRegistry(ctx context.Context, p registry.Principal, r Registry) error {
 	action := registry.Create
 	if r.ID != 0 {
@@ -203,12 +204,27 @@ func (e *Estate) PingRegistry(ctx context.Context, p registry.Principal, r Regis
 				return err
 			}
 		}
-		r.Name = was.Name
-	}
-	if err := tidyRegistry(&r); err != nil {
+		r.Name = "ping" // what the configuration calls its own nobody else may
+		if err := tidyRegistry(&r); err != nil {
+			return err
+		}
+		if r.Name = was.Name; moved(was, r.Registry) || r.AllowPrivate && !was.AllowPrivate {
+			if err := e.mayWrite(p); err != nil {
+				return err
+			}
+		}
+	} else if err := tidyRegistry(&r); err != nil {
 		return err
 	}
 	return e.ping(ctx, r.Registry, password)
+}
+
+// mayWrite says why somebody may neither make nor change registries, or nil.
+func (e *Estate) mayWrite(p registry.Principal) error {
+	if e.may(p, registry.Create, Registries, "") == nil {
+		return nil
+	}
+	return e.may(p, registry.Update, Registries, "")
 }
 
 // ping wants a registry to answer.

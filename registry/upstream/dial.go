@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,9 @@ const connectTimeout = 5 * time.Second
 
 // errPrivate is a connection that the address policy refuses.
 var errPrivate = errors.New("the address is not public, and this upstream has no allow_private")
+
+// errMetadata is a connection that every policy refuses.
+var errMetadata = errors.New("the address is that of a cloud's metadata service, which is no registry")
 
 // dialer makes connections and enforces the address policy on each, after the name has become
 // an address: whatever URL, redirect or token service led there, and however often a name
@@ -61,7 +65,15 @@ func (d *dialer) control(ctx context.Context, _, address string, _ syscall.RawCo
 	if err != nil {
 		return fmt.Errorf("address %q: %w", address, err)
 	}
-	if d.refuses(at.Addr()) {
+	return d.judge(at.Addr())
+}
+
+// judge says why there is no connection to an address, or nil.
+func (d *dialer) judge(a netip.Addr) error {
+	switch {
+	case metadata(a):
+		return errMetadata
+	case d.refuses(a):
 		return errPrivate
 	}
 	return nil
@@ -72,11 +84,8 @@ func (d *dialer) control(ctx context.Context, _, address string, _ syscall.RawCo
 func (d *dialer) behindProxy(u *url.URL) error {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	at, err := netip.ParseAddr(host)
-	switch {
-	case err == nil && d.refuses(at):
-		return errPrivate
-	case err == nil:
-		return nil
+	if err == nil {
+		return d.judge(at)
 	}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	// "127.1", "0x7f.0.0.1" and "2130706433" are addresses to many resolvers. Nobody honest
@@ -115,13 +124,32 @@ func private(a netip.Addr) bool {
 	return false
 }
 
+// metadata says whether an address, in any of its forms, is one where clouds hand their machines
+// passwords. No allow_private opens it: who has a registry at a private address has it beside these.
+func metadata(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	if inner, ok := embedded(a); ok {
+		return metadata(inner)
+	}
+	return slices.Contains(metadataServices, a)
+}
+
+var metadataServices = []netip.Addr{
+	netip.MustParseAddr("169.254.169.254"), // most clouds
+	netip.MustParseAddr("169.254.170.2"),   // AWS, for containers
+	netip.MustParseAddr("fd00:ec2::254"),   // AWS
+	netip.MustParseAddr("168.63.129.16"),   // Azure, within what is public elsewhere
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+}
+
 // special are the ranges that netip has no question for (RFC 6890 and the IANA registries of
 // special-purpose addresses).
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT
 	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"), // benchmarks
+	netip.MustParsePrefix("198.18.0.0/15"),    // benchmarks
+	netip.MustParsePrefix("168.63.129.16/32"), // Azure's metadata and DNS
 	netip.MustParsePrefix("240.0.0.0/4"),
 	netip.MustParsePrefix("fec0::/10"),      // site-local
 	netip.MustParsePrefix("64:ff9b:1::/48"), // local NAT64

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -20,7 +21,7 @@ func TestPrivate(t *testing.T) {
 		{"127.0.0.1", true}, {"127.255.255.254", true}, {"10.1.2.3", true}, {"172.16.0.1", true}, {"172.32.0.1", false},
 		{"192.168.1.1", true}, {"169.254.169.254", true}, {"100.64.0.1", true}, {"100.128.0.1", false}, {"0.0.0.0", true},
 		{"0.1.2.3", true}, {"224.0.0.1", true}, {"255.255.255.255", true}, {"240.0.0.1", true}, {"198.18.0.1", true},
-		{"192.0.0.8", true}, {"8.8.8.8", false}, {"54.227.20.253", false},
+		{"192.0.0.8", true}, {"168.63.129.16", true}, {"8.8.8.8", false}, {"54.227.20.253", false},
 		{"::1", true}, {"::", true}, {"fe80::1", true}, {"fe80::1%eth0", true}, {"fd00::1", true}, {"fc00::1", true},
 		{"fec0::1", true}, {"ff02::1", true}, {"2600:1f18::1", false},
 		{"::ffff:127.0.0.1", true}, {"::ffff:10.0.0.1", true}, {"::ffff:8.8.8.8", false},
@@ -52,6 +53,8 @@ func TestAddressPolicy(t *testing.T) {
 		{"a private name in IPv6 clothes", "mapped.example", registry.Unavailable},
 		{"a name with a public and a private answer", "both.example", ""}, // by the public one only
 		{"the metadata service", "metadata.example", registry.Unavailable},
+		{"the metadata address", "169.254.169.254", registry.Unavailable},
+		{"the metadata address of Azure", "168.63.129.16", registry.Unavailable},
 		{"a private address", "127.0.0.2", registry.Unavailable},
 		{"a private address in IPv6 clothes", "[::ffff:127.0.0.2]", registry.Unavailable},
 		{"a decimal address", "2130706434", registry.Unavailable},
@@ -127,6 +130,14 @@ func TestAllowPrivate(t *testing.T) {
 		}
 		if err := r.dialer.control(context.Background(), "tcp", "8.8.8.8:443", nil); err != nil {
 			t.Errorf("allow_private %t: a public address: %v", allow, err)
+		}
+		for _, address := range []string{"169.254.169.254:80", "[::ffff:169.254.169.254]:80", "[64:ff9b::a9fe:a9fe]:80", "169.254.170.2:80", "[fd00:ec2::254]:80", "168.63.129.16:80", "100.100.100.200:80"} {
+			if err := r.dialer.control(context.Background(), "tcp", address, nil); !errors.Is(err, errMetadata) {
+				t.Errorf("allow_private %t: %s: %v", allow, address, err)
+			}
+		}
+		if err := r.dialer.behindProxy(&url.URL{Scheme: "http", Host: "169.254.169.254"}); !errors.Is(err, errMetadata) {
+			t.Errorf("allow_private %t: the metadata address by a proxy: %v", allow, err)
 		}
 	}
 }

@@ -185,6 +185,8 @@ func (r *Registry) classify(ctx context.Context, q request, begun time.Time, err
 	switch dial, isDial := errors.AsType[*dialError](err); {
 	case errors.Is(err, errPrivate):
 		return r.forbidden("leads to an address that is not public, which needs allow_private", why)
+	case errors.Is(err, errMetadata):
+		return r.forbidden("leads to the metadata service of a cloud, which is no registry", why)
 	case ctx.Err() != nil:
 		// That a caller left says nothing of the host; that its deadline passed in silence
 		// does, a little.
