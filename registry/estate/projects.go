@@ -182,18 +182,30 @@ func (e *Estate) replaceBuiltin(tx *catalog.Tx, was, next catalog.Project) error
 	return nil // somebody's project is a cache of it
 }
 
-// ChangeProject has fn change a project.
+// ChangeProject has fn change a project. What a proxy has cached is forgotten when it asks elsewhere
+// then.
 func (e *Estate) ChangeProject(ctx context.Context, p registry.Principal, ref Ref, fn func(*catalog.Project) error) error {
-	return e.alter(ctx, p, registry.Update, Projects, ref, func(next *catalog.Project) error {
-		was := next.Quota
+	var was, is catalog.Project
+	err := e.alter(ctx, p, registry.Update, Projects, ref, func(next *catalog.Project) error {
+		was = *next
 		if err := fn(next); err != nil {
 			return err
 		}
-		if next.Quota != was {
+		if is = *next; elsewhere(was, is) {
+			if err := e.mayPoint(p, is); err != nil {
+				return err
+			}
+		}
+		if is.Quota != was.Quota {
 			return e.may(p, registry.Update, access.Quotas, "") // see SetQuota
 		}
 		return nil
 	})
+	if err != nil || was.Hosted() || !elsewhere(was, is) {
+		return err
+	}
+	// To the end, whoever waits for it no longer: the same tags are others now.
+	return e.config.Cache.ForgetProject(context.WithoutCancel(ctx), was.Name)
 }
 
 // alter is ChangeProject by whoever may do something to what the project has of a kind.
