@@ -52,3 +52,39 @@ func TestPointing(t *testing.T) {
 		return nil
 	}), InUse, "pins")
 }
+
+// To make projects is not to say what everybody gets as docker.io, nor to use the credentials of
+// registries.
+func TestMakingProxies(t *testing.T) {
+	l := open(t)
+	admin := l.as("admin")
+	paid, err := l.AddRegistry(t.Context(), admin, Registry{Registry: catalog.Registry{Name: "paid", URL: "https://paid.example", Username: "me"}, NewPassword: "canary"})
+	l.must(err)
+	create := catalog.Access{Kind: Projects, Action: registry.Create}
+	makes := l.robot("makes", []catalog.Access{create}, nil)
+	reads := l.robot("reads", []catalog.Access{create, {Kind: Registries, Action: registry.Read}}, nil)
+	points := l.robot("points", []catalog.Access{create, {Kind: Registries, Action: registry.Read}, {Kind: Registries, Action: registry.Update}}, nil)
+	before := l.all()
+	for _, tt := range []struct {
+		who registry.Principal
+		catalog.Project
+	}{
+		{makes, catalog.Project{Name: "proxy", Registry: paid, Public: true}},
+		{makes, catalog.Project{Name: "docker.io", Registry: paid}},
+		{makes, catalog.Project{Name: "docker.io"}},
+		{reads, catalog.Project{Name: "docker.io", Registry: paid}},
+		{reads, catalog.Project{Name: "docker.io"}},
+	} {
+		_, err := l.AddProject(t.Context(), tt.who, tt.Project)
+		l.refuses(err, registry.Denied, "")
+	}
+	if after := l.all(); after != before {
+		t.Errorf("after refusals %s, want %s", after, before)
+	}
+	_, err = l.AddProject(t.Context(), makes, catalog.Project{Name: "hosted"})
+	l.must(err)
+	_, err = l.AddProject(t.Context(), reads, catalog.Project{Name: "proxy", Registry: paid})
+	l.must(err)
+	_, err = l.AddProject(t.Context(), points, catalog.Project{Name: "docker.io", Registry: paid})
+	l.must(err)
+}
