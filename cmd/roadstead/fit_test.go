@@ -118,3 +118,27 @@ func TestWhatCannotBeServed(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 }
+
+// What was cached of one registry is not served as what another one has under the same tags.
+func TestPointedElsewhere(t *testing.T) {
+	first, second := registrytest.New(t), registrytest.New(t)
+	first.PutImage("app", "v1", []byte("first"))
+	want := second.PutImage("app", "v1", []byte("second"))
+	secret := filepath.Join(t.TempDir(), "password")
+	write(t, secret, "Pass-of-admin-1f8c\n")
+	p := serve(t, configuration(t, nil, map[string]any{"admin_password_file": secret}))
+	var ids []string
+	for i, up := range []*registrytest.Registry{first, second} {
+		_, id := p.administer(201, "POST", "/registries", fmt.Sprintf(`{"name":"up%d","url":%q,"allow_private":true}`, i, up.URL()))
+		ids = append(ids, id)
+	}
+	p.administer(201, "POST", "/projects", `{"project_name":"made","registry_id":`+ids[0]+`,"public":true}`)
+	if status, body := p.get("/v2/made/app/manifests/v1"); status != 200 || body == string(second.Manifest("app", want)) {
+		t.Fatalf("of the first registry: %d %s", status, body)
+	}
+	p.administer(200, "PUT", "/projects/made", `{"registry_id":`+ids[1]+`}`)
+	// Its tag was fresh for a minute.
+	if status, body := p.get("/v2/made/app/manifests/v1"); status != 200 || body != string(second.Manifest("app", want)) {
+		t.Errorf("of the second registry: %d %s", status, body)
+	}
+}

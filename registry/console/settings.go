@@ -29,6 +29,7 @@ type settings struct {
 	Pulled    string
 	CanDelete bool
 	CanLimit  bool // say how much the project may have
+	CanPoint  bool // say where it asks
 	Runs      []estate.Collection
 	Error     *trouble
 }
@@ -50,6 +51,7 @@ func (v *visit) settings(p estate.Project) settings {
 		s.Pulled = writeDuration(&p.Retention.Pulled)
 	}
 	s.CanLimit = v.may(registry.Update, access.Quotas, "")
+	s.CanPoint = v.may(registry.Update, access.Registries, "")
 	return s
 }
 
@@ -97,7 +99,9 @@ func (s *settings) write(p *catalog.Project) (err error) {
 		p.Retention, err = s.retention()
 		return err
 	}
-	p.Policy.Prefix, p.Policy.KeepGone = s.Prefix, s.KeepGone
+	if p.Policy.KeepGone = s.KeepGone; s.CanPoint {
+		p.Policy.Prefix = s.Prefix
+	}
 	p.Policy.Allow, p.Policy.Deny, p.Policy.Pin = parseLines(s.Allow), parseLines(s.Deny), parseLines(s.Pin)
 	if p.Policy.TTL, err = parseDuration("ttl", s.TTL); err != nil {
 		return err

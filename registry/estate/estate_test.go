@@ -96,6 +96,12 @@ func (l *land) inForce(ctx context.Context) error {
 // as is who logs in.
 func (l *land) as(user string) registry.Principal {
 	l.t.Helper()
+	return l.with(user, password)
+}
+
+// with is as with a password of one's own.
+func (l *land) with(user, password string) registry.Principal {
+	l.t.Helper()
 	r := httptest.NewRequest("GET", "/", nil)
 	if user != "" {
 		r.SetBasicAuth(user, password)

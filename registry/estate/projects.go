@@ -128,6 +128,11 @@ func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next cata
 	if err := e.mayCreate(p, next); err != nil {
 		return 0, err
 	}
+	if !next.Hosted() {
+		if err := e.may(p, registry.Read, Registries, ""); err != nil {
+			return 0, err // see point.go
+		}
+	}
 	if err := e.config.CheckName(next.Name); err != nil {
 		return 0, Wrong("name", "project.name", "%v", err)
 	}
@@ -145,7 +150,7 @@ func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next cata
 		if errors.Is(err, catalog.ErrNotFound) {
 			err = tx.PutProject(next)
 		} else if err == nil {
-			err = e.replaceBuiltin(tx, was, next)
+			err = e.replaceBuiltin(tx, p, was, next)
 		}
 		if err != nil {
 			return err
@@ -170,9 +175,12 @@ func (e *Estate) settle(tx *catalog.Tx, p registry.Principal, project string) er
 }
 
 // replaceBuiltin has a built-in project make way, and the registry that was written down for it.
-func (e *Estate) replaceBuiltin(tx *catalog.Tx, was, next catalog.Project) error {
+func (e *Estate) replaceBuiltin(tx *catalog.Tx, p registry.Principal, was, next catalog.Project) error {
 	if !was.Configured || !e.config.Builtin(next.Name) {
 		return catalog.ErrExists
+	}
+	if err := e.may(p, registry.Update, Registries, ""); err != nil {
+		return err // see point.go
 	}
 	if err := tx.DropProject(was.Name); err != nil {
 		return err
@@ -186,18 +194,30 @@ func (e *Estate) replaceBuiltin(tx *catalog.Tx, was, next catalog.Project) error
 	return nil // somebody's project is a cache of it
 }
 
-// ChangeProject has fn change a project.
+// ChangeProject has fn change a project. What a proxy has cached is forgotten when it asks elsewhere
+// then.
 func (e *Estate) ChangeProject(ctx context.Context, p registry.Principal, ref Ref, fn func(*catalog.Project) error) error {
-	return e.alter(ctx, p, registry.Update, Projects, ref, func(next *catalog.Project) error {
-		was := next.Quota
+	var was, is catalog.Project
+	err := e.alter(ctx, p, registry.Update, Projects, ref, func(next *catalog.Project) error {
+		was = *next
 		if err := fn(next); err != nil {
 			return err
 		}
-		if next.Quota != was {
+		if is = *next; elsewhere(was, is) {
+			if err := e.mayPoint(p, is); err != nil {
+				return err
+			}
+		}
+		if is.Quota != was.Quota {
 			return e.may(p, registry.Update, access.Quotas, "") // see SetQuota
 		}
 		return nil
 	})
+	if err != nil || was.Hosted() || !elsewhere(was, is) {
+		return err
+	}
+	// To the end, whoever waits for it no longer: the same tags are others now.
+	return e.config.Cache.ForgetProject(context.WithoutCancel(ctx), was.Name)
 }
 
 // alter is ChangeProject by whoever may do something to what the project has of a kind.
