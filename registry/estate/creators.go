@@ -70,20 +70,17 @@ func (e *Estate) SetCreators(ctx context.Context, p registry.Principal, c Creato
 	return e.change(ctx, deed{p, registry.Update, access.Configuration, "project_creation", c.String()}, Creators{Anyone: c.Anyone}.Put)
 }
 
-// mayCreate refuses to those who create projects because anyone may what is for administrators: a
-// proxy asks its upstream with a password that is not theirs, and the built-in ones are everybody's.
+// mayCreate says why somebody may not create a project, or nil. To create projects is not to make
+// proxies, nor to take the place of a built-in one: see point.go.
 func (e *Estate) mayCreate(p registry.Principal, next catalog.Project) error {
 	if err := e.may(p, registry.Create, Projects, ""); err != nil {
 		return err
 	}
-	_, user, admin, _ := e.access.Describe(p)
 	switch {
-	case user == nil || admin:
-		return nil
-	case !next.Hosted():
-		return &registry.Fault{Code: registry.Denied, Message: "only administrators make proxies: make a project that people push to, or ask one of them"}
-	case e.config.Builtin(next.Name):
-		return &registry.Fault{Code: registry.Denied, Message: next.Name + " is the name of a built-in proxy, which only administrators replace: choose another name"}
+	case !next.Hosted() && e.may(p, registry.Read, Registries, "") != nil:
+		return refuse(registry.Denied, "create.proxy", "proxies are made by those who may read registries: make a project that people push to, or ask an administrator")
+	case e.config.Builtin(next.Name) && e.may(p, registry.Update, Registries, "") != nil:
+		return refuse(registry.Denied, "create.builtin", "%s is the name of a built-in proxy, which those replace who may change registries: choose another name", next.Name)
 	}
 	return nil
 }

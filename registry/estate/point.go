@@ -22,7 +22,7 @@ func (e *Estate) mayPoint(p registry.Principal, next catalog.Project) error {
 		return err
 	}
 	if len(next.Policy.Pin) > 0 {
-		return &registry.Fault{Code: InUse, Message: "project " + next.Name + " pins what it has of where it asked so far: take the pins off first, and set them again afterwards"}
+		return refuse(InUse, "project.pinned", "project %s pins what it has of where it asked so far: take the pins off first, and set them again afterwards", next.Name)
 	}
 	return nil
 }

@@ -8,9 +8,9 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// robot is a robot of the system that may do what is said in the system, in Harbor's words, and to all
+// systemRobot is a robot of the system that may do what is said in the system, in Harbor's words, and to all
 // projects.
-func (l *land) robot(name string, system, projects []catalog.Access) registry.Principal {
+func (l *land) systemRobot(name string, system, projects []catalog.Access) registry.Principal {
 	l.t.Helper()
 	var permissions []catalog.Permission
 	for project, all := range map[string][]catalog.Access{access.SystemScope: system, "*": projects} {
@@ -40,7 +40,7 @@ func TestPointing(t *testing.T) {
 	l.must(err)
 	l.must(l.inForce(t.Context()))
 	bob := l.as("nobody")
-	robot := l.robot("settler", nil, []catalog.Access{{Kind: "metadata", Action: registry.Update}})
+	robot := l.systemRobot("settler", nil, []catalog.Access{{Kind: "metadata", Action: registry.Update}})
 	pub := Ref{Name: "pub"}
 	l.must(l.ChangeProject(t.Context(), bob, pub, func(p *catalog.Project) error { p.Public = true; return nil }))
 	for _, who := range []registry.Principal{bob, robot} {
@@ -61,9 +61,9 @@ func TestMakingProxies(t *testing.T) {
 	paid, err := l.AddRegistry(t.Context(), admin, Registry{Registry: catalog.Registry{Name: "paid", URL: "https://paid.example", Username: "me"}, NewPassword: "canary"})
 	l.must(err)
 	create := catalog.Access{Kind: Projects, Action: registry.Create}
-	makes := l.robot("makes", []catalog.Access{create}, nil)
-	reads := l.robot("reads", []catalog.Access{create, {Kind: Registries, Action: registry.Read}}, nil)
-	points := l.robot("points", []catalog.Access{create, {Kind: Registries, Action: registry.Read}, {Kind: Registries, Action: registry.Update}}, nil)
+	makes := l.systemRobot("makes", []catalog.Access{create}, nil)
+	reads := l.systemRobot("reads", []catalog.Access{create, {Kind: Registries, Action: registry.Read}}, nil)
+	points := l.systemRobot("points", []catalog.Access{create, {Kind: Registries, Action: registry.Read}, {Kind: Registries, Action: registry.Update}}, nil)
 	before := l.all()
 	for _, tt := range []struct {
 		who registry.Principal

@@ -128,11 +128,6 @@ func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next cata
 	if err := e.mayCreate(p, next); err != nil {
 		return 0, err
 	}
-	if !next.Hosted() {
-		if err := e.may(p, registry.Read, Registries, ""); err != nil {
-			return 0, err // see point.go
-		}
-	}
 	if err := e.config.CheckName(next.Name); err != nil {
 		return 0, Wrong("name", "project.name", "%v", err)
 	}
@@ -150,7 +145,7 @@ func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next cata
 		if errors.Is(err, catalog.ErrNotFound) {
 			err = tx.PutProject(next)
 		} else if err == nil {
-			err = e.replaceBuiltin(tx, p, was, next)
+			err = e.replaceBuiltin(tx, was, next)
 		}
 		if err != nil {
 			return err
@@ -175,12 +170,9 @@ func (e *Estate) settle(tx *catalog.Tx, p registry.Principal, project string) er
 }
 
 // replaceBuiltin has a built-in project make way, and the registry that was written down for it.
-func (e *Estate) replaceBuiltin(tx *catalog.Tx, p registry.Principal, was, next catalog.Project) error {
+func (e *Estate) replaceBuiltin(tx *catalog.Tx, was, next catalog.Project) error {
 	if !was.Configured || !e.config.Builtin(next.Name) {
 		return catalog.ErrExists
-	}
-	if err := e.may(p, registry.Update, Registries, ""); err != nil {
-		return err // see point.go
 	}
 	if err := tx.DropProject(was.Name); err != nil {
 		return err
