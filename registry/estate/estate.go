@@ -140,6 +140,11 @@ func unknown(format string, args ...any) error {
 	return &registry.Fault{Code: registry.NameUnknown, Message: fmt.Sprintf(format, args...)}
 }
 
+// changedMeanwhile refuses to write over what somebody else has written since it was looked at.
+func changedMeanwhile(what string) error {
+	return &registry.Fault{Code: registry.Conflict, Message: "somebody else has just changed " + what + ": look at it again"}
+}
+
 // declared refuses a change of what the configuration says.
 func (e *Estate) declared(what string) error {
 	where := e.config.File

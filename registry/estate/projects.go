@@ -248,7 +248,7 @@ func (e *Estate) write(ctx context.Context, p registry.Principal, was catalog.Pr
 			return err
 		}
 		if !now.UpdatedAt.Equal(was.UpdatedAt) {
-			return &registry.Fault{Code: registry.Conflict, Message: "somebody else has just changed project " + was.Name + ": look at it again"}
+			return changedMeanwhile("project " + was.Name)
 		}
 		return tx.PutProject(next)
 	})
