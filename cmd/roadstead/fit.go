@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,9 +40,7 @@ func (h holding) fit(cfg Config, open func(catalog.Registry) (Secret, error), tr
 		}
 		table = append(table, rewrite.Project{Name: p.Name, Hub: p.Hub, Hosts: p.Names})
 	}
-	rows := slices.Clone(h.projects)
-	slices.SortFunc(rows, func(a, b catalog.Project) int { return cmp.Compare(a.ID, b.ID) })
-	for _, row := range rows {
+	for _, row := range h.byAge() {
 		if row.Hosted() {
 			if err := hosted.CheckProject(row); err != nil {
 				h.misfits.add(row.Name, access.Invalid, "%v: change the project", err)

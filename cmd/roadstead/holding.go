@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -285,6 +286,11 @@ func (h holding) has(name string) bool {
 	return ok
 }
 
+// byAge are all projects, the oldest first: numbers are given in order and never again.
+func (h holding) byAge() []catalog.Project {
+	return slices.SortedFunc(slices.Values(h.projects), func(a, b catalog.Project) int { return cmp.Compare(a.ID, b.ID) })
+}
+
 func (h holding) hosted() []catalog.Project {
 	return slices.DeleteFunc(slices.Clone(h.projects), func(p catalog.Project) bool { return !p.Hosted() })
 }
@@ -352,7 +358,8 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 }
 
 // meanUpstream has the ?ns= of an upstream mean the proxy that somebody has made of it, whatever that
-// is called, as long as it means no other one.
+// is called, as long as it means no other one. Of two that are made of it, it is the older one: a new
+// project, which may be anybody's and private, takes it from nobody.
 func (h holding) meanUpstream(all []Project) {
 	taken := map[string]bool{}
 	for name := range h.misfits {
@@ -363,10 +370,13 @@ func (h holding) meanUpstream(all []Project) {
 			taken[sameName(name)] = true
 		}
 	}
+	byName := map[string]*Project{}
 	for i := range all {
-		p := &all[i]
-		row, here := h.project(p.Name)
-		if !here || row.Configured || p.Hosted || len(p.Remote.Endpoints) == 0 {
+		byName[all[i].Name] = &all[i]
+	}
+	for _, row := range h.byAge() {
+		p := byName[row.Name]
+		if p == nil || row.Configured || p.Hosted || len(p.Remote.Endpoints) == 0 {
 			continue
 		}
 		u, err := url.Parse(p.Remote.Endpoints[0])

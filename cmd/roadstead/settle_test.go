@@ -250,6 +250,19 @@ func TestMadeProxiesHaveTheirUpstreamsName(t *testing.T) {
 	if !first.Hub || !slices.Equal(first.Names, []string{"hub", "docker.io"}) || !slices.Equal(second.Names, []string{"hub2"}) {
 		t.Errorf("names %q and %q, want docker.io among the first", first.Names, second.Names)
 	}
+
+	// One that is made later takes it from nobody, whatever it is called.
+	s.update(func(tx *catalog.Tx) error {
+		hub, err := tx.AnyProject("hub")
+		if err != nil {
+			return err
+		}
+		return tx.PutProject(catalog.Project{Name: "alpha", Registry: hub.Registry})
+	})
+	_, served = s.by("builtin_projects: false\n")
+	if first, later := projectOf(served, "hub"), projectOf(served, "alpha"); !slices.Equal(first.Names, []string{"hub", "docker.io"}) || !slices.Equal(later.Names, []string{"alpha"}) {
+		t.Errorf("names %q and %q, want docker.io where it was", first.Names, later.Names)
+	}
 }
 
 // A registry that was left to somebody's project is declared again, under its number.

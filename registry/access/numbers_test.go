@@ -30,8 +30,9 @@ func TestRobotsByNumber(t *testing.T) {
 	may("added as disabled", secret, registry.Pull, registry.Unauthorized)
 
 	end := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-	is, err := h.UpdateRobot(ctx, "root", r.ID, func(r *catalog.Robot) {
+	is, err := h.UpdateRobot(ctx, "root", r.ID, func(r *catalog.Robot) error {
 		*r = catalog.Robot{ID: 7, Project: "staging", Name: "other", Description: "builds", Permissions: []catalog.Permission{pushes}, ExpiresAt: end}
+		return nil
 	})
 	h.must(err)
 	if is.ID != r.ID || is.FullName() != "robot$production+ci" || is.Description != "builds" || is.Disabled {
@@ -58,10 +59,10 @@ func TestRobotsByNumber(t *testing.T) {
 	if !strings.HasPrefix(accounts.RobotPasswords[r.ID], "$argon2id$") || len(accounts.RobotSecrets[r.ID]) != 0 {
 		t.Errorf("a chosen secret is kept as %q and %x", accounts.RobotPasswords[r.ID], accounts.RobotSecrets[r.ID])
 	}
-	_, err = h.UpdateRobot(ctx, "root", r.ID, func(r *catalog.Robot) { r.Disabled = true })
+	_, err = h.UpdateRobot(ctx, "root", r.ID, func(r *catalog.Robot) error { r.Disabled = true; return nil })
 	h.must(err)
 	may("disabled", "Chosen-Secret-1", registry.Push, registry.Unauthorized)
-	_, err = h.UpdateRobot(ctx, "root", r.ID, func(r *catalog.Robot) { r.Disabled = false })
+	_, err = h.UpdateRobot(ctx, "root", r.ID, func(r *catalog.Robot) error { r.Disabled = false; return nil })
 	h.must(err)
 	may("enabled", "Chosen-Secret-1", registry.Push, "")
 	h.must(h.DeleteRobotByID(ctx, "root", r.ID))
@@ -244,7 +245,7 @@ func TestNumbersAreRefused(t *testing.T) {
 	members, err := h.Members(ctx, "production")
 	h.must(err)
 	m := members[0]
-	update := func(id int64, change func(*catalog.Robot)) func() error {
+	update := func(id int64, change func(*catalog.Robot) error) func() error {
 		return func() error { _, err := h.UpdateRobot(ctx, "test", id, change); return err }
 	}
 	secret := func(id int64, secret string) func() error {
@@ -258,15 +259,16 @@ func TestNumbersAreRefused(t *testing.T) {
 		says string
 	}{
 		{"no robot", func() error { _, err := h.RobotByID(ctx, 99); return err }, registry.NameUnknown, "no robot with the number 99"},
-		{"no robot updated", update(99, func(*catalog.Robot) {}), registry.NameUnknown, "99"},
+		{"no robot updated", update(99, func(*catalog.Robot) error { return nil }), registry.NameUnknown, "99"},
 		{"no robot's secret", secret(99, ""), registry.NameUnknown, "99"},
 		{"no robot deleted", func() error { return h.DeleteRobotByID(ctx, "test", 99) }, registry.NameUnknown, "99"},
-		{"a robot that reaches elsewhere", update(r.ID, func(r *catalog.Robot) { r.Permissions[0].Project = "staging" }), Invalid, "robot of the system"},
-		{"a robot that reaches the system", update(r.ID, func(r *catalog.Robot) {
+		{"a robot that reaches elsewhere", update(r.ID, func(r *catalog.Robot) error { r.Permissions[0].Project = "staging"; return nil }), Invalid, "robot of the system"},
+		{"a robot that reaches the system", update(r.ID, func(r *catalog.Robot) error {
 			r.Permissions = []catalog.Permission{{Project: SystemScope, Access: []catalog.Access{{Kind: Registries, Action: registry.List}}}}
+			return nil
 		}), Invalid, "robot of the system"},
-		{"a robot that may nothing", update(r.ID, func(r *catalog.Robot) { r.Permissions = nil }), Invalid, "permission"},
-		{"a robot that ends in the past", update(r.ID, func(r *catalog.Robot) { r.ExpiresAt = time.Now().Add(-time.Hour) }), Invalid, "expired"},
+		{"a robot that may nothing", update(r.ID, func(r *catalog.Robot) error { r.Permissions = nil; return nil }), Invalid, "permission"},
+		{"a robot that ends in the past", update(r.ID, func(r *catalog.Robot) error { r.ExpiresAt = time.Now().Add(-time.Hour); return nil }), Invalid, "expired"},
 		{"a short secret", secret(r.ID, "Short1"), Invalid, "8 to 128"},
 		{"a secret without a digit", secret(r.ID, "Chosen-Secret"), Invalid, "digit"},
 		{"a secret that everybody tries", secret(r.ID, "Harbor12345"), Invalid, "tries first"},
@@ -314,7 +316,7 @@ func TestNumbersAreRefused(t *testing.T) {
 		r.ExpiresAt = time.Now().Add(-time.Hour)
 		return tx.UpdateRobot(r)
 	}))
-	if _, err := h.UpdateRobot(ctx, "test", r.ID, func(r *catalog.Robot) { r.Description = "old" }); err != nil {
+	if _, err := h.UpdateRobot(ctx, "test", r.ID, func(r *catalog.Robot) error { r.Description = "old"; return nil }); err != nil {
 		t.Errorf("what has expired is described: %v", err)
 	}
 }

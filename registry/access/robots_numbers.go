@@ -27,14 +27,20 @@ func numbered(err error, kind registry.Kind, id int64) error {
 }
 
 // UpdateRobot lets change set the description, the permissions and the end of a robot, and whether
-// it is disabled, and returns the robot as it is then. change may be called twice. Its name and its project stay as they are. A
+// it is disabled, and returns the robot as it is then. Its name and its project stay as they are. A
 // robot that has expired stays so unless it gets another end.
-func (a *Access) UpdateRobot(ctx context.Context, by string, id int64, change func(*catalog.Robot)) (catalog.Robot, error) {
+//
+// change may be called twice, the last time with the robot as it is when nobody else can change it:
+// what others have taken from it meanwhile does not come back. Its error is returned.
+func (a *Access) UpdateRobot(ctx context.Context, by string, id int64, change func(*catalog.Robot) error) (catalog.Robot, error) {
 	was, err := a.RobotByID(ctx, id)
 	if err != nil {
 		return catalog.Robot{}, err
 	}
-	is := changed(was, change)
+	is, err := changed(was, change)
+	if err != nil {
+		return catalog.Robot{}, err
+	}
 	if err := a.checkRobot(is); err != nil {
 		return catalog.Robot{}, err
 	}
@@ -48,7 +54,9 @@ func (a *Access) UpdateRobot(ctx context.Context, by string, id int64, change fu
 		if err != nil {
 			return err
 		}
-		is = changed(now, change)
+		if is, err = changed(now, change); err != nil {
+			return err
+		}
 		if err := a.checkRobot(is); err != nil {
 			return err
 		}
@@ -66,11 +74,13 @@ func (a *Access) UpdateRobot(ctx context.Context, by string, id int64, change fu
 }
 
 // changed is a robot after a change of what can be changed.
-func changed(r catalog.Robot, change func(*catalog.Robot)) catalog.Robot {
+func changed(r catalog.Robot, change func(*catalog.Robot) error) (catalog.Robot, error) {
 	is := r
-	change(&is)
+	if err := change(&is); err != nil {
+		return catalog.Robot{}, err
+	}
 	is.ID, is.Project, is.Name, is.CreatedAt = r.ID, r.Project, r.Name, r.CreatedAt
-	return is
+	return is, nil
 }
 
 // SetRobotSecret gives a robot another secret; the old one is void at once. An empty one makes a

@@ -170,10 +170,7 @@ func changeRegistry(v *visit) error {
 	if err := v.readRegistry(&next); err != nil {
 		return err
 	}
-	err = v.config.Estate.ChangeRegistry(v.r.Context(), v.me, stored.ID, func(r *estate.Registry) error {
-		*r = next
-		return nil
-	})
+	err = v.config.Estate.ChangeRegistry(v.r.Context(), v.me, stored.ID, v.readRegistry)
 	if err == nil {
 		return v.done(home+"registries", "registry.changed")
 	}

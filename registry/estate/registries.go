@@ -156,6 +156,13 @@ func (e *Estate) ChangeRegistry(ctx context.Context, p registry.Principal, id in
 		return Wrong("password", "password.elsewhere", "the URL leads elsewhere: give the password again, which is for %s", was.URL)
 	}
 	return e.change(ctx, deed{p, registry.Update, Registries, next.Name, next.URL}, func(tx *catalog.Tx) error {
+		now, err := tx.Registry(id)
+		if err != nil {
+			return err
+		}
+		if now != was {
+			return refuse(registry.Conflict, "registry.changed", "somebody else has just changed registry %s: look at it again", was.Name)
+		}
 		return tx.SetRegistry(next.Registry)
 	})
 }

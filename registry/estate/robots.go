@@ -68,21 +68,17 @@ func (e *Estate) AddRobot(ctx context.Context, p registry.Principal, r catalog.R
 	return e.access.AddRobot(ctx, p.Name(), r)
 }
 
-// ChangeRobot has fn change what of a robot can be changed. fn may be called twice.
+// ChangeRobot has fn change what of a robot can be changed. fn may be called twice, and is not to keep
+// anything of the first time: the robot may be another one the second time.
 func (e *Estate) ChangeRobot(ctx context.Context, p registry.Principal, id int64, fn func(*catalog.Robot) error) error {
-	was, err := e.robot(ctx, p, registry.Update, id)
-	if err != nil {
+	if _, err := e.robot(ctx, p, registry.Update, id); err != nil {
 		return err
 	}
-	next := was
-	if err := fn(&next); err != nil {
-		return err
-	}
-	if err := e.access.MayGive(p, next.Permissions); err != nil {
-		return err
-	}
-	_, err = e.access.UpdateRobot(ctx, p.Name(), id, func(r *catalog.Robot) {
-		r.Description, r.Permissions, r.ExpiresAt, r.Disabled = next.Description, next.Permissions, next.ExpiresAt, next.Disabled
+	_, err := e.access.UpdateRobot(ctx, p.Name(), id, func(r *catalog.Robot) error {
+		if err := fn(r); err != nil {
+			return err
+		}
+		return e.access.MayGive(p, r.Permissions)
 	})
 	return err
 }
