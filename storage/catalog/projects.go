@@ -105,8 +105,8 @@ func (tx *Tx) putProject(p Project) error {
 	return tx.changed()
 }
 
-// DeleteProject removes a project, its members and its robots. ErrNotEmpty says that it has a
-// repository, ErrNotFound that there is no such project; neither spoils the transaction.
+// DeleteProject removes a project, its members, its robots and what other robots may do in it.
+// ErrNotEmpty says that it has a repository, ErrNotFound that there is no such project; neither spoils the transaction.
 func (tx *Tx) DeleteProject(name string) error {
 	used := false
 	err := tx.one(`SELECT EXISTS (SELECT 1 FROM repositories WHERE project = $1)`, []any{name}, &used)
@@ -122,7 +122,7 @@ func (tx *Tx) DeleteProject(name string) error {
 	if err := tx.DropProject(name); err != nil {
 		return err
 	}
-	if err := tx.deserted(name); err != nil {
+	if err := errors.Join(tx.deserted(name), tx.forgetPermissions(name)); err != nil {
 		return tx.spoil(err, "delete project %s", name)
 	}
 	return nil
