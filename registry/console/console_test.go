@@ -91,8 +91,10 @@ func open(t testing.TB) *town {
 			tx.PutProject(catalog.Project{Name: "declared", Registry: declared, Public: true, Configured: true}),
 			tx.PutProject(catalog.Project{Name: "shop"}))
 	}))
+	cached := new(cache.Cache) // of no project
+	v.must(cached.SetProjects(nil))
 	v.estate = estate.New(estate.Config{
-		Catalog: v.db, Access: v.access, InForce: v.inForce, File: "roadstead.yaml",
+		Catalog: v.db, Access: v.access, Cache: cached, InForce: v.inForce, File: "roadstead.yaml",
 		Check:     func(catalog.Project, catalog.Registry, string) error { return nil },
 		Ping:      func(context.Context, catalog.Registry, string) error { return v.down },
 		Builtin:   func(string) bool { return false },

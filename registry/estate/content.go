@@ -320,7 +320,7 @@ func (e *Estate) ProjectLog(ctx context.Context, p registry.Principal, ref Ref, 
 	}
 	f.Under = row.Name
 	f.Kinds = []registry.Kind{
-		registry.Repository, registry.Artifact, registry.Tags, Projects, access.Members, access.Retention, access.Immutable, access.Quotas,
+		registry.Repository, registry.Artifact, registry.Tags, Projects, access.Members, access.Retention, access.Immutable, access.Quotas, access.Cache,
 	}
 	return e.catalog.BrowseAudit(ctx, f, page)
 }
