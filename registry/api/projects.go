@@ -292,11 +292,11 @@ func (c *call) deletable() error {
 		Deletable bool   `json:"deletable"`
 		Message   string `json:"message,omitempty"`
 	}{true, ""}
-	switch {
-	case p.Configured:
-		answer.Deletable, answer.Message = false, "the configuration declares the project"
-	case p.Repositories > 0:
-		answer.Deletable, answer.Message = false, "the project has repositories"
+	if err := c.estate.Deletable(p); err != nil {
+		answer.Deletable = false
+		if fault, ok := errors.AsType[*registry.Fault](err); ok {
+			answer.Message = fault.Message
+		}
 	}
 	return c.ok(answer)
 }

@@ -92,8 +92,10 @@ func open(t testing.TB) *town {
 			tx.PutProject(catalog.Project{Name: "declared", Registry: declared, Public: true, Configured: true}),
 			tx.PutProject(catalog.Project{Name: "shop"}))
 	}))
+	cached := new(cache.Cache) // of no project
+	v.must(cached.SetProjects(nil))
 	v.estate = estate.New(estate.Config{
-		Catalog: v.db, Access: v.access, InForce: v.inForce, File: "roadstead.yaml",
+		Catalog: v.db, Access: v.access, Cache: cached, InForce: v.inForce, File: "roadstead.yaml",
 		Try:       func(*catalog.Tx) error { return nil },
 		Ping:      func(context.Context, catalog.Registry, string) error { return v.down },
 		Builtin:   func(string) bool { return false },

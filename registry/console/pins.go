@@ -7,20 +7,15 @@ import (
 	"roadstead/registry"
 	"roadstead/registry/access"
 	"roadstead/registry/estate"
-	"roadstead/storage/catalog"
 )
-
-// pinOf is the pattern that pins one tag: neither names nor tags have a character in them that means
-// something in patterns.
-func pinOf(repo registry.Repo, tag string) string { return repo.Name + ":" + tag }
 
 // pinnable says what can be done about the pin of a tag of a proxy: "pin", "unpin", or "" for nothing.
 // A pin by a wider pattern is one of the settings, and stays.
 func (v *visit) pinnable(p estate.Project, repo registry.Repo, tag string, pinned bool) string {
 	switch {
-	case tag == "" || p.Hosted() || p.Configured || !v.may(registry.Update, access.Settings, p.Name):
+	case tag == "" || p.Hosted() || p.Configured || !v.may(registry.Update, access.Cache, p.Name):
 		return ""
-	case slices.Contains(p.Policy.Pin, pinOf(repo, tag)):
+	case slices.Contains(p.Policy.Pin, estate.PinOf(repo, tag)):
 		return "unpin"
 	case pinned:
 		return ""
@@ -37,15 +32,8 @@ func pin(v *visit) error {
 	if r.kind() != registry.Tags || registry.CheckTag(r.Reference) != nil {
 		return errForm
 	}
-	pattern, add := pinOf(r.Repo, r.Reference), v.r.PostFormValue("do") == "pin"
-	err = v.config.Estate.ChangeProject(v.r.Context(), v.me, estate.Ref{Name: r.Repo.Project}, func(p *catalog.Project) error {
-		p.Policy.Pin = slices.DeleteFunc(p.Policy.Pin, func(one string) bool { return one == pattern })
-		if add {
-			p.Policy.Pin = append(p.Policy.Pin, pattern)
-		}
-		return nil
-	})
-	if err != nil {
+	add := v.r.PostFormValue("do") == "pin"
+	if err := v.config.Estate.Pin(v.r.Context(), v.me, r.Repo, r.Reference, add); err != nil {
 		return err
 	}
 	what := "tag.unpinned"

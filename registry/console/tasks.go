@@ -45,7 +45,7 @@ func (v *visit) tasks() tasks {
 
 // startTask starts a scrub, an eviction or a warm-up.
 func startTask(v *visit) error {
-	ctx, err := v.r.Context(), error(nil)
+	ctx, project, err := v.r.Context(), "", error(nil)
 	switch v.r.PostFormValue("do") {
 	case "scrub":
 		_, err = v.config.Estate.StartScrub(ctx, v.me)
@@ -54,18 +54,31 @@ func startTask(v *visit) error {
 	case "warm":
 		repo, reference := splitImage(strings.TrimSpace(v.r.PostFormValue("image")))
 		platforms := strings.FieldsFunc(v.r.PostFormValue("platforms"), func(c rune) bool { return c == ',' || c == ' ' })
+		project = repo.Project
 		_, err = v.config.Estate.Warm(ctx, v.me, repo, reference, platforms)
 	default:
 		return errForm
 	}
 	if err != nil {
 		t := v.trouble(err)
-		if !t.amends() && t.Status != http.StatusNotFound {
+		if !v.seesJobs() || !t.amends() && t.Status != http.StatusNotFound {
 			return err
 		}
 		return v.showJobs(t.Status, &t)
 	}
-	return v.done(home+"jobs", "task.started")
+	return v.done(v.afterTask(project), "task.started")
+}
+
+// seesJobs reports whether the page of all jobs is for whoever visits.
+func (v *visit) seesJobs() bool { return v.may(registry.Read, access.Collection, "") }
+
+// afterTask is where to go on after something about a task of a project: who looks after that project
+// alone does not see what all the house does.
+func (v *visit) afterTask(project string) string {
+	if v.seesJobs() || project == "" {
+		return home + "jobs"
+	}
+	return home + "projects/" + pathOf(project)
 }
 
 func stopTask(v *visit) error {
@@ -73,10 +86,14 @@ func stopTask(v *visit) error {
 	if err != nil {
 		return err
 	}
+	one, err := v.config.Estate.Job(v.me, id)
+	if err != nil {
+		return err
+	}
 	if err := v.config.Estate.StopJob(v.r.Context(), v.me, id); err != nil {
 		return err
 	}
-	return v.done(home+"jobs", "task.stopped")
+	return v.done(v.afterTask(registry.SplitRepo(one.Target).Project), "task.stopped")
 }
 
 // splitImage cuts what people write of an image, "docker.io/library/busybox:1.36", into the

@@ -217,7 +217,7 @@ func (e *Estate) Collections(ctx context.Context, p registry.Principal) ([]Colle
 	if err := e.may(p, registry.List, access.Collection, ""); err != nil {
 		return nil, err
 	}
-	return e.collections(ctx, "")
+	return e.collections(ctx, "", time.Time{})
 }
 
 // Retentions is Collections of one project.
@@ -226,10 +226,12 @@ func (e *Estate) Retentions(ctx context.Context, p registry.Principal, ref Ref) 
 	if err != nil {
 		return nil, err
 	}
-	return e.collections(ctx, row.Name)
+	return e.collections(ctx, row.Name, row.CreatedAt)
 }
 
-func (e *Estate) collections(ctx context.Context, project string) ([]Collection, error) {
+// collections are those of a project, or of all with "", since a time: a name may have been another's
+// before.
+func (e *Estate) collections(ctx context.Context, project string, since time.Time) ([]Collection, error) {
 	var all []Collection
 	err := e.catalog.Setting(ctx, historySetting, &all)
 	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
@@ -238,7 +240,7 @@ func (e *Estate) collections(ctx context.Context, project string) ([]Collection,
 	e.history.Lock()
 	running := e.history.running
 	e.history.Unlock()
-	all = slices.DeleteFunc(all, func(c Collection) bool { return c.Project != project })
+	all = slices.DeleteFunc(all, func(c Collection) bool { return c.Project != project || c.BeganAt.Before(since) })
 	for i := range all {
 		if c := &all[i]; c.EndedAt.IsZero() && c.ID != running {
 			c.EndedAt, c.Error = c.BeganAt, "the server ended before it did"

@@ -329,9 +329,13 @@ func (e *Estate) ProjectLog(ctx context.Context, p registry.Principal, ref Ref, 
 	if err != nil {
 		return nil, 0, err
 	}
+	// What one of its name has been before is not for those who are in it now.
+	if f.Since.Before(row.CreatedAt) {
+		f.Since = row.CreatedAt
+	}
 	f.Under = row.Name
 	f.Kinds = []registry.Kind{
-		registry.Repository, registry.Artifact, registry.Tags, Projects, access.Members, access.Retention, access.Immutable, access.Quotas,
+		registry.Repository, registry.Artifact, registry.Tags, Projects, access.Members, access.Retention, access.Immutable, access.Quotas, access.Cache,
 	}
 	return e.catalog.BrowseAudit(ctx, f, page)
 }

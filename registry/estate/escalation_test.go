@@ -3,6 +3,7 @@ package estate
 import (
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"roadstead/registry"
 	"roadstead/registry/access"
@@ -81,4 +82,33 @@ func TestRobotsGiveRolesTheyHave(t *testing.T) {
 	l.refuses(l.SetRole(t.Context(), guide, ref, m.ID, access.ProjectAdmin), registry.Denied, "not yours to give")
 	l.must(l.SetRole(t.Context(), guide, ref, m.ID, access.LimitedGuest), l.SetRole(t.Context(), l.as("admin"), ref, m.ID, access.ProjectAdmin))
 	l.must(l.SetRole(t.Context(), l.as("nobody"), ref, m.ID, access.ProjectAdmin)) // whoever has it may give it
+}
+
+// Who makes a project under the name of one that has gone learns nothing of that one.
+func TestNamesDoNotOutliveWhatTheyNamed(t *testing.T) {
+	l := open(t)
+	b := &broom{}
+	l.Estate.config.Cleaner = b
+	admin := l.as("admin")
+	ref := Ref{Name: "team"}
+	for range 2 {
+		_, err := l.AddProject(t.Context(), admin, catalog.Project{Name: "team"})
+		l.must(err)
+		log, total, err := l.ProjectLog(t.Context(), admin, ref, catalog.AuditFilter{}, catalog.Page{Limit: 10})
+		if err != nil || total != 1 || log[0].Action != registry.Create {
+			t.Errorf("the log of a new project = %+v, %v, want that it was made", log, err)
+		}
+		runs, err := l.Retentions(t.Context(), admin, ref)
+		if err != nil || len(runs) != 0 {
+			t.Errorf("retentions of a new project = %+v, %v, want none", runs, err)
+		}
+		_, err = l.Retain(t.Context(), admin, ref, true)
+		l.must(err)
+		if runs, err := l.Retentions(t.Context(), admin, ref); err != nil || len(runs) != 1 {
+			t.Errorf("retentions = %+v, %v, want the one", runs, err)
+		}
+		time.Sleep(2 * time.Millisecond) // times are kept to one
+		l.must(l.DeleteProject(t.Context(), admin, ref))
+		time.Sleep(2 * time.Millisecond)
+	}
 }

@@ -250,7 +250,19 @@ func (e *Estate) write(ctx context.Context, p registry.Principal, was catalog.Pr
 	})
 }
 
-// DeleteProject removes an empty project, its members and its robots.
+// Deletable says why a project cannot be deleted, or nil.
+func (e *Estate) Deletable(p Project) error {
+	switch {
+	case p.Configured:
+		return e.declaredProject(p.Name)
+	case p.Repositories > 0 && (!p.Hosted() || p.Artifacts > 0):
+		return refuse(InUse, "project.full", "project %s has repositories: delete them first", p.Name)
+	}
+	return nil
+}
+
+// DeleteProject removes a project that has nothing in it which could be pulled, its members and its
+// robots.
 func (e *Estate) DeleteProject(ctx context.Context, p registry.Principal, ref Ref) error {
 	was, err := e.find(ctx, p, registry.Delete, Projects, ref)
 	if err != nil {
@@ -259,9 +271,31 @@ func (e *Estate) DeleteProject(ctx context.Context, p registry.Principal, ref Re
 	if was.Configured {
 		return e.declaredProject(was.Name)
 	}
+	if was.Hosted() {
+		if err := e.deleteHalves(ctx, was); err != nil {
+			return err
+		}
+	}
 	return e.change(ctx, deed{p, registry.Delete, Projects, was.Name, ""}, func(tx *catalog.Tx) error {
 		return tx.DeleteProject(was.Name)
 	})
+}
+
+// deleteHalves removes what was pushed of images whose manifests never came, if that is all that there is
+// of a project: to its people it is empty.
+func (e *Estate) deleteHalves(ctx context.Context, row catalog.Project) error {
+	has, err := e.catalog.Summary(ctx, row.Name)
+	if err != nil || has.Repositories == 0 || has.Artifacts > 0 {
+		return err
+	}
+	const most = 1000 // who has more half of images has a client that goes on pushing
+	all, _, err := e.catalog.BrowseRepositories(ctx, catalog.RepositoryFilter{Projects: []string{row.Name}}, catalog.Page{Limit: most})
+	for _, r := range all {
+		if err == nil {
+			err = e.config.Hosted.DeleteRepository(ctx, r.Repo)
+		}
+	}
+	return err
 }
 
 // unused wants nothing to be here of a project that is about to be hosted: what was cached under its

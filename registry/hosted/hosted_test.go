@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,7 +103,13 @@ func (h *house) set(projects ...catalog.Project) {
 		}
 		return nil
 	})
-	if err := h.SetProjects(projects); err != nil {
+	all, err := h.catalog.Projects(context.Background()) // with their numbers
+	if err == nil {
+		err = h.SetProjects(slices.DeleteFunc(all, func(p catalog.Project) bool {
+			return !slices.ContainsFunc(projects, func(one catalog.Project) bool { return one.Name == p.Name })
+		}))
+	}
+	if err != nil {
 		h.t.Fatal(err)
 	}
 }

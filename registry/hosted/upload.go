@@ -25,12 +25,13 @@ type upload struct {
 
 // StartUpload begins an upload.
 func (r *Registry) StartUpload(ctx context.Context, repo registry.Repo, owner string, alg digest.Algorithm) (registry.Upload, error) {
-	if _, err := r.project(repo); err != nil {
+	p, err := r.project(repo)
+	if err != nil {
 		return nil, err
 	}
 	s := &session{
 		id: rand.Text(), busy: true, touched: time.Now(), // 130 bits that nobody guesses
-		whose: whose{Repo: repo, Owner: owner, Algorithm: cmp.Or(alg, digest.SHA256)},
+		whose: whose{Repo: repo, Project: p.ID, Owner: owner, Algorithm: cmp.Or(alg, digest.SHA256)},
 	}
 	note, err := json.Marshal(s.whose)
 	if err != nil {
@@ -53,10 +54,11 @@ func (r *Registry) StartUpload(ctx context.Context, repo registry.Repo, owner st
 
 // Upload finds one that was begun.
 func (r *Registry) Upload(ctx context.Context, repo registry.Repo, owner, id string) (registry.Upload, error) {
-	if _, err := r.project(repo); err != nil {
+	p, err := r.project(repo)
+	if err != nil {
 		return nil, err
 	}
-	s, err := r.uploads.find(id, repo, owner)
+	s, err := r.uploads.find(id, p.ID, repo, owner)
 	if err != nil {
 		return nil, err
 	}

@@ -114,6 +114,23 @@ func TestB11_UploadsOfOthers(t *testing.T) {
 }
 
 // TestUploadOneAtATime: of two requests at once one goes on and the other is told so.
+// An upload goes with its project: one that comes under its name is another.
+func TestUploadGoesWithItsProject(t *testing.T) {
+	h := newHouse(t)
+	if err := h.SetProjects([]catalog.Project{{ID: 7, Name: "production"}}); err != nil {
+		t.Fatal(err)
+	}
+	u := h.start(web, "alice")
+	h.append(u, 0, "hello")
+	_, err := h.Upload(t.Context(), web, "alice", u.ID())
+	want(t, err, "")
+	if err := h.SetProjects([]catalog.Project{{ID: 8, Name: "production"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Upload(t.Context(), web, "alice", u.ID())
+	want(t, err, registry.BlobUploadUnknown)
+}
+
 func TestUploadOneAtATime(t *testing.T) {
 	h := newHouse(t)
 	u := h.start(web, "")

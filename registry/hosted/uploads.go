@@ -69,16 +69,17 @@ type session struct {
 // nobody can go on with.
 type whose struct {
 	Repo      registry.Repo
+	Project   int64 `json:",omitempty"` // its number: one that comes after it under its name is another
 	Owner     string
 	Algorithm digest.Algorithm
 }
 
-// find returns an upload if it is that of a repository and owner (FAULTS B11).
-func (u *uploads) find(id string, repo registry.Repo, owner string) (*session, error) {
+// find returns an upload if it is that of a repository of a project and of an owner (FAULTS B11).
+func (u *uploads) find(id string, project int64, repo registry.Repo, owner string) (*session, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := u.all[id]
-	if s == nil || s.whose.Repo != repo || s.whose.Owner != owner {
+	if s == nil || s.whose.Repo != repo || s.whose.Project != project || s.whose.Owner != owner {
 		return nil, unknownUpload(id)
 	}
 	return s, nil

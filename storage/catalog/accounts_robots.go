@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"roadstead/registry"
@@ -88,6 +90,25 @@ func (tx *Tx) UpdateRobot(r Robot) error {
 	}
 	return tx.alter("update "+r.FullName(), `UPDATE robots SET description = $2, disabled = $3, permissions = $4, expires_at = $5 WHERE id = $1`,
 		r.ID, r.Description, bit(r.Disabled), string(permissions), millis(r.ExpiresAt))
+}
+
+// forgetPermissions takes away what robots of the system may do in a project: they are not let into
+// another one of its name.
+func (tx *Tx) forgetPermissions(project string) error {
+	var all []Robot
+	err := tx.each(`SELECT `+robotColumns+` FROM robots WHERE project = ''`, nil, func(rows *sql.Rows) error {
+		r, err := scanRobot(rows.Scan)
+		all = append(all, r)
+		return err
+	})
+	of := func(p Permission) bool { return p.Project == project }
+	for _, r := range all {
+		if err == nil && slices.ContainsFunc(r.Permissions, of) {
+			r.Permissions = slices.DeleteFunc(r.Permissions, of)
+			err = tx.UpdateRobot(r)
+		}
+	}
+	return err
 }
 
 // DisableRobot shuts a robot out, or lets it in again.

@@ -152,12 +152,14 @@ func testMembers(t *testing.T, db *DB) {
 	// Whoever makes a project of that name again finds nobody in it.
 	update(t, db, func(tx *Tx) error {
 		_, err := tx.AddRobot(Robot{Project: "p", Name: "ci"}, []byte("sum"))
-		return errors.Join(err, tx.PutProject(Project{Name: "p"}))
+		_, err2 := tx.AddRobot(Robot{Name: "ci", Permissions: []Permission{{Project: "p"}, {Project: "pp"}, {Project: "*"}, {Project: "/"}}}, []byte("sum"))
+		return errors.Join(err, err2, tx.PutProject(Project{Name: "p"}))
 	})
 	update(t, db, func(tx *Tx) error { return tx.DeleteProject("p") })
 	check("", Member{Project: "q", Name: "bob", Role: "guest"})
-	if robots, err := db.Robots(t.Context()); err != nil || len(robots) != 0 {
-		t.Errorf("robots of a project that went: %+v, %v", robots, err)
+	robots, err := db.Robots(t.Context())
+	if err != nil || len(robots) != 1 || !reflect.DeepEqual(robots[0].Permissions, []Permission{{Project: "pp"}, {Project: "*"}, {Project: "/"}}) {
+		t.Errorf("robots after a project went: %+v, %v, want the one of the system without its rights in it", robots, err)
 	}
 }
 

@@ -105,11 +105,12 @@ func (tx *Tx) putProject(p Project) error {
 	return tx.changed()
 }
 
-// DeleteProject removes a project, its members and its robots. ErrNotEmpty says that it has a
-// repository, ErrNotFound that there is no such project; neither spoils the transaction.
+// DeleteProject removes a project, its members, its robots and what other robots may do in it.
+// ErrNotEmpty says that it has a repository that is listed, ErrNotFound that there is no such project;
+// neither spoils the transaction.
 func (tx *Tx) DeleteProject(name string) error {
 	used := false
-	err := tx.one(`SELECT EXISTS (SELECT 1 FROM repositories WHERE project = $1)`, []any{name}, &used)
+	err := tx.one(`SELECT EXISTS (SELECT 1 FROM repositories WHERE project = $1 AND listed = 1)`, []any{name}, &used)
 	switch {
 	case err != nil:
 		return tx.spoil(err, "delete project %s", name)
@@ -122,10 +123,25 @@ func (tx *Tx) DeleteProject(name string) error {
 	if err := tx.DropProject(name); err != nil {
 		return err
 	}
-	if err := tx.deserted(name); err != nil {
+	if err := errors.Join(tx.forgetGone(name), tx.deserted(name), tx.forgetPermissions(name)); err != nil {
 		return tx.spoil(err, "delete project %s", name)
 	}
 	return nil
+}
+
+// forgetGone removes what is known of repositories that are not listed: which tags upstream no longer
+// has.
+func (tx *Tx) forgetGone(project string) error {
+	for repo := range tx.repos {
+		if repo.Project == project {
+			delete(tx.repos, repo)
+		}
+	}
+	_, err := tx.exec(`DELETE FROM tags WHERE repository_id IN (SELECT id FROM repositories WHERE project = $1 AND listed = 0)`, project)
+	if err == nil {
+		_, err = tx.exec(`DELETE FROM repositories WHERE project = $1 AND listed = 0`, project)
+	}
+	return err
 }
 
 // DropProject removes the row of a project and nothing else. What a proxy has cached is evicted with

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"roadstead/registry"
 )
 
 func testProjects(t *testing.T, db *DB) {
@@ -65,6 +67,24 @@ func testProjects(t *testing.T, db *DB) {
 	}
 	if generation() <= first {
 		t.Error("a project went and the generation is the old one")
+	}
+}
+
+// A project goes with all that is not listed of it: nobody could take that away before.
+func testDeleteUnlisted(t *testing.T, db *DB) {
+	of := registry.Repo{Project: "empty", Name: "app"}
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(tx.PutProject(Project{Name: "empty"}), tx.PutTag(of, "1", Tag{Gone: true, CheckedAt: noon}))
+	})
+	update(t, db, func(tx *Tx) error { return tx.DeleteProject("empty") })
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(tx.PutProject(Project{Name: "empty"}), manifest{name: "m"}.add(tx, of))
+	})
+	if _, err := db.Tag(t.Context(), of, "1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a tag of a project that went: %v, want ErrNotFound", err)
+	}
+	if s, err := db.Summary(t.Context(), "empty"); err != nil || s.Repositories != 1 || s.Artifacts != 1 {
+		t.Errorf("the next project of its name has %+v, %v, want one repository", s, err)
 	}
 }
 

@@ -41,6 +41,7 @@ func suite(t *testing.T, open func(t *testing.T) *DB) {
 		{"an update is all or nothing", testUpdateAtomic},
 		{"a turn to write is waited for no longer than ctx", testUpdateQueue},
 		{"projects", testProjects},
+		{"a project goes with what is not listed of it", testDeleteUnlisted},
 		{"registries and their proxies", testRegistries},
 		{"settings", testSettings},
 		{"calls of Durable that wait share a commit", testDurableShares},
