@@ -33,6 +33,10 @@ func (m misfits) names() []string { return slices.Sorted(maps.Keys(m)) }
 func (h holding) fit(cfg Config, open func(catalog.Registry) (Secret, error), try func(Project) error) holding {
 	h.misfits = misfits{}
 	served, _ := h.over(cfg, open) // a lost password is no reason not to serve what is public there
+	byName := map[string]Project{}
+	for _, p := range served.Projects {
+		byName[p.Name] = p
+	}
 	var table []rewrite.Project
 	for _, p := range cfg.proxies() {
 		if row, there := h.project(p.Name); there && p.Builtin && !row.Configured {
@@ -49,11 +53,10 @@ func (h holding) fit(cfg Config, open func(catalog.Registry) (Secret, error), tr
 			}
 			continue
 		}
-		i := slices.IndexFunc(served.Projects, func(p Project) bool { return p.Name == row.Name })
-		if row.Configured || i < 0 || cfg.declaredProxy(row.Name) {
+		p, ok := byName[row.Name]
+		if row.Configured || !ok || cfg.declaredProxy(row.Name) {
 			continue
 		}
-		p := served.Projects[i]
 		if err := try(p); err != nil {
 			h.misfits.add(row.Name, access.Invalid, "%v: change its registry or the project", err)
 		}

@@ -316,6 +316,10 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 	for _, p := range cfg.Projects {
 		byName[p.Name] = p
 	}
+	registries := map[int64]catalog.Registry{}
+	for _, r := range h.registries {
+		registries[r.ID] = r
+	}
 	var errs []error
 	for _, row := range h.projects {
 		p, declared := byName[row.Name]
@@ -326,7 +330,7 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 		if row.Hosted() || h.misfits[row.Name] != nil {
 			continue
 		}
-		r, ok := h.registry(row.Registry)
+		r, ok := registries[row.Registry]
 		if !ok {
 			continue // it was deleted between two questions, and so is the project
 		}
