@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"roadstead/storage/catalog"
@@ -168,6 +169,11 @@ type Remote struct {
 	Insecure     bool
 	AllowPrivate bool
 	Proxy        Secret // URL, "direct", or "" for the environment's; a URL may hold a password
+}
+
+// unproven reports whether a certificate is taken without looking at it; plain HTTP has none.
+func (r Remote) unproven() bool {
+	return r.Insecure && slices.ContainsFunc(r.Endpoints, func(e string) bool { return !strings.HasPrefix(e, "http://") })
 }
 
 // credentials reports whether upstream is told who asks.

@@ -10,6 +10,7 @@ import (
 
 	"roadstead/cache"
 	"roadstead/registry"
+	"roadstead/registry/admin"
 	"roadstead/registry/api"
 	"roadstead/registry/console"
 	"roadstead/registry/estate"
@@ -108,13 +109,13 @@ func (h *House) components(ctx context.Context) []api.Component {
 	core := func(name string, err error) api.Component {
 		c := api.Component{Name: name, Core: true}
 		if err != nil {
-			c.Error = err.Error()
+			c.Down, c.Error = true, err.Error()
 		}
 		return c
 	}
 	all := []api.Component{core("core", h.stopping()), core("database", h.readable(ctx)), core("registry", h.writable())}
 	for _, c := range h.upstreams.health() {
-		all = append(all, api.Component{Name: c.Name, Error: c.Error})
+		all = append(all, api.Component{Name: c.Name, Down: c.Status != admin.Healthy, Error: c.Error})
 	}
 	return all
 }

@@ -54,7 +54,8 @@ type Config struct {
 // Component is a part of the house and how it is.
 type Component struct {
 	Name  string
-	Error string // "" for a healthy one
+	Down  bool   // it does not work
+	Error string // what is wrong with it, or what to know of one that works
 	Core  bool   // what everybody may know of
 }
 

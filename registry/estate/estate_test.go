@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"roadstead/registry"
 	"roadstead/registry/access"
 	"roadstead/storage/catalog"
@@ -224,6 +226,24 @@ func TestProjects(t *testing.T) {
 	}
 	l.refuses(l.ChangeProject(t.Context(), admin, Ref{ID: hosted}, func(p *catalog.Project) error { p.Registry = reg; return nil }), access.Invalid, "kind")
 	l.must(l.DeleteProject(t.Context(), admin, Ref{ID: hosted}), l.DeleteProject(t.Context(), admin, Ref{ID: id}), l.DeleteRegistry(t.Context(), admin, reg))
+}
+
+// What a project has is no reason to say anything of a second one but that there is a first; what a
+// built-in one has cached is no start for one that people push to.
+func TestProjectsWithContent(t *testing.T) {
+	l := open(t)
+	admin := l.as("admin")
+	_, err := l.AddProject(t.Context(), admin, catalog.Project{Name: "production"})
+	l.must(err)
+	for _, project := range []string{"production", "docker.io"} {
+		l.must(l.db.Durable(t.Context(), func(tx *catalog.Tx) error {
+			return tx.AddBlob(registry.Repo{Project: project, Name: "app"}, digest.FromString(project), 6)
+		}))
+	}
+	_, err = l.AddProject(t.Context(), admin, catalog.Project{Name: "production"})
+	l.refuses(err, registry.Conflict, "production")
+	_, err = l.AddProject(t.Context(), admin, catalog.Project{Name: "docker.io"})
+	l.refuses(err, access.Invalid, "nobody has pushed")
 }
 
 // What the configuration declares is changed there, and what is built in makes way.
