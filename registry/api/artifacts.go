@@ -298,6 +298,7 @@ type entryView struct {
 	Operation string `json:"operation"`
 	Result    string `json:"operation_result"`      // ours
 	Detail    string `json:"operation_description"` // ours
+	Remote    string `json:"remote_address"`        // ours: where it came from; "" for the house itself and its commands
 	At        stamp  `json:"op_time"`
 }
 
@@ -309,7 +310,7 @@ func viewEntry(e catalog.Entry) entryView {
 		}
 		resource += sep + e.Reference
 	}
-	return entryView{e.ID, e.Actor, resource, string(e.Kind), string(e.Action), string(e.Outcome), e.Detail, stamp(e.At)}
+	return entryView{e.ID, e.Actor, resource, string(e.Kind), string(e.Action), string(e.Outcome), e.Detail, e.Remote, stamp(e.At)}
 }
 
 // log reads what of the audit log is asked for.

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"roadstead/registry"
 )
 
 const v2 = "/api/v2.0"
@@ -112,6 +114,41 @@ func TestHarborCLI(t *testing.T) {
 }
 
 const retention = `{"algorithm":"or","rules":[{"action":"retain","disabled":false,"params":{"latestPushedK":10},"scope_selectors":{"repository":[{"decoration":"repoMatches","kind":"doublestar","pattern":"**"}]},"tag_selectors":[{"decoration":"matches","extras":"{\"untagged\":true}","kind":"doublestar","pattern":"**"}],"template":"latestPushedK"}],"scope":{"level":"project","ref":%s},"trigger":{"kind":"Schedule","references":{},"settings":{"cron":"0 0 3 * * *"}}}`
+
+// TestDescriptions: what a repository is for is written down here, in a proxy as well.
+func TestDescriptions(t *testing.T) {
+	r := open(t)
+	_, id := r.makes("admin", v2+"/registries", fmt.Sprintf(`{"name":"hub","type":"docker-registry","url":%q}`, r.upstream.URL()))
+	r.makes("admin", v2+"/projects", `{"project_name":"proxy","registry_id":`+id+`}`)
+	r.artifact(registry.Repo{Project: "proxy", Name: "app"}, "v1")
+	r.wants(200, "admin", "PUT", v2+"/projects/proxy/repositories/app", `{"description":"the app"}`)
+	if got := r.wants(200, "admin", "GET", v2+"/projects/proxy/repositories/app", "").object(t)["description"]; got != "the app" {
+		t.Errorf("description = %v", got)
+	}
+}
+
+// TestOrigins: whatever is administered is recorded with where the call came from.
+func TestOrigins(t *testing.T) {
+	r := open(t)
+	_, id := r.makes("admin", v2+"/registries", fmt.Sprintf(`{"name":"hub","type":"docker-registry","url":%q}`, r.upstream.URL()))
+	r.wants(200, "admin", "PUT", v2+"/registries/"+id, `{"description":"changed"}`)
+	r.makes("admin", v2+"/projects", `{"project_name":"production"}`)
+	r.makes("admin", v2+"/users", `{"username":"alice","password":"`+password+`"}`)
+	r.makes("admin", v2+"/projects/production/members", `{"role_id":2,"member_user":{"username":"alice"}}`)
+	r.wants(201, "admin", "POST", v2+"/robots", `{"duration":-1,"level":"project","name":"ci","permissions":[{"access":[{"action":"pull","resource":"repository"}],"kind":"project","namespace":"production"}]}`)
+	log := r.wants(200, "admin", "GET", v2+"/audit-logs?q=username=admin&page_size=100", "").list(t)
+	recorded := 0
+	for _, one := range log {
+		entry := one.(map[string]any)
+		if from, _ := entry["remote_address"].(string); entry["operation"] != "login" && !strings.HasPrefix(from, "127.0.0.1:") {
+			t.Errorf("%v %v %v came from %q", entry["operation"], entry["resource_type"], entry["resource"], from)
+		}
+		recorded++
+	}
+	if recorded < 6 {
+		t.Errorf("%d records, want one of each call", recorded)
+	}
+}
 
 // TestRetentionAndRules makes, plans, changes and destroys a policy and a rule.
 func TestRetentionAndRules(t *testing.T) {
