@@ -150,6 +150,31 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+// TestUsers makes, plans, changes and finds users as the Terraform provider does: what it sent it reads.
+func TestUsers(t *testing.T) {
+	r := open(t)
+	sent := `{"username":"dev1","email":"dev1@example.com","realname":"Developer One","comment":"of the shop"}`
+	path, _ := r.makes("admin", v2+"/users", strings.Replace(sent, "{", `{"password":"`+password+`",`, 1))
+	same(t, "user", r.wants(200, "admin", "GET", path, "").object(t), object(t, sent))
+	changed := strings.NewReplacer("One", "1", "shop", "market").Replace(sent)
+	r.wants(200, "admin", "PUT", path, changed)
+	same(t, "user", r.wants(200, "admin", "GET", path, "").object(t), object(t, changed))
+	r.wants(200, "dev1", "PUT", path, `{"realname":"Dev"}`)
+	if u := r.wants(200, "admin", "GET", path, "").object(t); u["realname"] != "Dev" || u["comment"] != "of the market" || u["email"] != "dev1@example.com" {
+		t.Errorf("user = %v, want the rest of it as it was", u)
+	}
+
+	other, _ := r.makes("admin", v2+"/users", `{"username":"dev2","email":"not-dev1@example.com","password":"`+password+`"}`)
+	r.wants(409, "admin", "POST", v2+"/users", `{"username":"dev3","email":"Dev1@example.com","password":"`+password+`"}`)
+	r.wants(409, "admin", "PUT", other, `{"email":"dev1@example.com"}`)
+	r.wants(400, "admin", "PUT", other, `{"comment":"two\nlines"}`)
+	for q, want := range map[string]int{"username=dev1": 1, "username=dev": 0, "username=~dev": 2, "email=~dev1": 2, "email=dev1@example.com": 1, "username=dev2,email=~dev1": 1} {
+		if got := r.wants(200, "admin", "GET", v2+"/users?q="+q, "").list(t); len(got) != want {
+			t.Errorf("q=%s finds %v, want %d", q, got, want)
+		}
+	}
+}
+
 // TestRetentionAndRules makes, plans, changes and destroys a policy and a rule.
 func TestRetentionAndRules(t *testing.T) {
 	r := open(t)

@@ -226,6 +226,14 @@ func (f filter) has(property string) string {
 	return ""
 }
 
+// part returns what a property has to have in it beside others, or "".
+func (f filter) part(property string) string {
+	if f[folded(property)].kind == '~' {
+		return f.has(property)
+	}
+	return ""
+}
+
 // fits reports whether a property with a value is as the filter says.
 func (f filter) fits(property, value string) bool {
 	t, ok := f[folded(property)]

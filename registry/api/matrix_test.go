@@ -214,7 +214,7 @@ var rows = []row{
 	{method: "POST", pattern: v2 + "/users", rights: sys(registry.Create, access.Users), body: `{"username":"NEW","password":"Correct-Horse-1"}`, status: 201},
 	{method: "GET", pattern: v2 + "/users/search", rights: sys(access.Search, access.Users), path: fixed(v2 + "/users/search?username=a")},
 	{method: "GET", pattern: v2 + "/users/{id}", rights: sys(registry.Read, access.Users), path: newUser},
-	{method: "PUT", pattern: v2 + "/users/{id}", rights: sys(registry.Update, access.Users), path: newUser, body: `{"email":"a@example.com"}`},
+	{method: "PUT", pattern: v2 + "/users/{id}", rights: sys(registry.Update, access.Users), path: newUser, body: `{"email":"NEW@example.com"}`},
 	{method: "DELETE", pattern: v2 + "/users/{id}", rights: sys(registry.Delete, access.Users), path: newUser},
 	{method: "PUT", pattern: v2 + "/users/{id}/password", rights: sys(registry.Update, access.Users), path: func(p *plant) string { return newUser(p) + "/password" }, body: `{"new_password":"Another-Horse-1"}`},
 	{method: "PUT", pattern: v2 + "/users/{id}/sysadmin", rights: sys(registry.Update, access.Users), path: func(p *plant) string { return newUser(p) + "/sysadmin" }, body: `{"sysadmin_flag":true}`},
