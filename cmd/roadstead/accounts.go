@@ -211,6 +211,7 @@ func (h *House) enforce(cfg Config, next holding) error {
 	h.access.SetProjects(accessProjects(served, rows))
 	h.table.Store(table)
 	h.upstreams.replace(connected)
+	h.networks.Store(&cfg.PrivateNetworks)
 	h.cfg, h.served, h.holding = cfg, served, next
 	return nil
 }

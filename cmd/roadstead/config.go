@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type Config struct {
 	Memory  int64         // bytes of manifests kept in memory
 	Drain   time.Duration // how long streams may take to end after SIGTERM
 	Log     Log
+
+	// PrivateNetworks are where upstreams may be without AllowPrivate, whoever has made them.
+	PrivateNetworks []netip.Prefix
 
 	DefaultProject string            // what names without a project belong to; "" for none
 	Hosts          map[string]string // Host header, in lower case and without :443 → project
@@ -168,7 +172,8 @@ type Remote struct {
 
 	Insecure     bool
 	AllowPrivate bool
-	Proxy        Secret // URL, "direct", or "" for the environment's; a URL may hold a password
+	Networks     []netip.Prefix // PrivateNetworks of the configuration that is in force
+	Proxy        Secret         // URL, "direct", or "" for the environment's; a URL may hold a password
 }
 
 // unproven reports whether a certificate is taken without looking at it; plain HTTP has none.

@@ -23,7 +23,7 @@ import (
 func (h *House) newEstate() *estate.Estate {
 	return estate.New(estate.Config{
 		Catalog: h.data.Catalog, Access: h.access, InForce: h.putInForce, Scrub: h.scrub,
-		Check: checkProxy, Ping: pingRegistry, CheckName: checkProjectName,
+		Check: checkProxy, Ping: h.pingRegistry, CheckName: checkProjectName,
 		Builtin: func(name string) bool { _, ok := builtinProject(name); return ok },
 		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache, Down: h.upstreams.down,
 		File: h.cfg.File,

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +18,7 @@ import (
 const connectTimeout = 5 * time.Second
 
 // errPrivate is a connection that the address policy refuses.
-var errPrivate = errors.New("the address is not public, and this upstream has no allow_private")
+var errPrivate = errors.New("the address is not public, this upstream has no allow_private, and allow_private_networks has no network of it")
 
 // dialer makes connections and enforces the address policy on each, after the name has become
 // an address: whatever URL, redirect or token service led there, and however often a name
@@ -27,8 +28,12 @@ type dialer struct {
 	refuses func(netip.Addr) bool
 }
 
-func newDialer(resolver *net.Resolver, allowPrivate bool) *dialer {
-	d := &dialer{Dialer: net.Dialer{Timeout: connectTimeout, Resolver: resolver}, refuses: private}
+func newDialer(resolver *net.Resolver, allowPrivate bool, networks []netip.Prefix) *dialer {
+	d := &dialer{Dialer: net.Dialer{Timeout: connectTimeout, Resolver: resolver}}
+	d.refuses = func(a netip.Addr) bool {
+		plain := a.Unmap().WithZone("")
+		return private(a) && !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(plain) })
+	}
 	if allowPrivate {
 		d.refuses = func(netip.Addr) bool { return false }
 	}

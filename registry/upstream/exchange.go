@@ -184,7 +184,7 @@ func (r *Registry) classify(ctx context.Context, q request, begun time.Time, err
 	why := fmt.Errorf("%s %s: %w", q.method, host, err)
 	switch dial, isDial := errors.AsType[*dialError](err); {
 	case errors.Is(err, errPrivate):
-		return r.forbidden("leads to an address that is not public, which needs allow_private", why)
+		return r.forbidden("leads to an address that is not public, which needs allow_private, or its network in allow_private_networks", why)
 	case ctx.Err() != nil:
 		// That a caller left says nothing of the host; that its deadline passed in silence
 		// does, a little.
