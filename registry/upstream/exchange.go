@@ -146,6 +146,7 @@ func (r *Registry) send(ctx context.Context, q request) (*http.Response, error) 
 		err = cause // HTTP/2 says "canceled" whatever the cause
 	}
 	r.stats.latency.add(time.Since(begun))
+	r.noteAsked(host)
 	if err != nil {
 		cancel(nil)
 		r.stats.count(0)
@@ -175,6 +176,15 @@ func (r *Registry) newRequest(ctx context.Context, q request) (*http.Request, er
 		req.Header.Set("Authorization", q.authorization)
 	}
 	return req, nil
+}
+
+// noteAsked remembers which endpoints were asked.
+func (r *Registry) noteAsked(host string) {
+	for _, e := range r.endpoints {
+		if e.base.Host == host {
+			e.asked.Store(true)
+		}
+	}
 }
 
 // classify says what a request that brought no answer means, and counts it for the circuit of
