@@ -29,7 +29,7 @@ type artifactView struct {
 	References   []referenceView     `json:"references"`
 	Tags         []tagView           `json:"tags"`
 	Labels       []string            `json:"labels"`
-	Accessories  []string            `json:"accessories"`
+	Accessories  []accessoryView     `json:"accessories"`
 	Additions    map[string]addition `json:"addition_links"`
 }
 
@@ -97,7 +97,7 @@ func (s shelf) tag(a catalog.Artifact, t catalog.NamedTag) tagView {
 
 // types are what people call artifacts by the media types of their configurations.
 var types = map[string]string{
-	"application/vnd.cncf.helm.config.v1+json":            "CHART",
+	estate.HelmConfig: "CHART",
 	"application/vnd.dev.cosign.simplesigning.v1+json":    "SIGNATURE",
 	"application/vnd.wasm.config.v1+json":                 "WASM",
 	"application/vnd.cncf.openpolicyagent.config.v1+json": "OPA",
@@ -109,7 +109,7 @@ func (s shelf) view(a catalog.Artifact, look estate.Look) artifactView {
 		ID: a.ID, Type: "IMAGE", MediaType: look.ConfigType, ManifestType: a.MediaType, ArtifactType: a.ArtifactType,
 		Project: s.project.ID, Repository: s.repo.ID, Name: s.repo.Repo.String(), Digest: a.Digest.String(), Size: a.Total,
 		PushedAt: stamp(a.PushedAt), PulledAt: stamp(a.PulledAt), Attributes: map[string]any{}, Annotations: look.Annotations,
-		References: []referenceView{}, Tags: []tagView{}, Labels: []string{}, Accessories: []string{}, Additions: map[string]addition{},
+		References: []referenceView{}, Tags: []tagView{}, Labels: []string{}, Accessories: []accessoryView{}, Additions: map[string]addition{},
 	}
 	if v.MediaType == "" {
 		v.MediaType = a.MediaType
@@ -137,6 +137,9 @@ func (s shelf) view(a catalog.Artifact, look estate.Look) artifactView {
 		path := root + "/projects/" + url.PathEscape(s.repo.Repo.Project) + "/repositories/" + url.PathEscape(url.PathEscape(s.repo.Repo.Name)) +
 			"/artifacts/" + v.Digest + "/additions/build_history"
 		v.Additions["build_history"] = addition{Path: path}
+	}
+	if look.Chart != nil {
+		v.Attributes = look.Chart
 	}
 	for _, child := range look.Children {
 		r := referenceView{Parent: a.ID, Digest: child.Digest.String(), Annotations: child.Annotations}
@@ -168,12 +171,12 @@ func (c *call) listArtifacts() error {
 	if err != nil {
 		return err
 	}
-	f := catalog.ArtifactFilter{Digest: registry.Digest(q.is("digest")), MediaType: q.is("media_type"), Roots: true}
+	f := catalog.ArtifactFilter{Digest: registry.Digest(q.is("digest")), MediaType: q.is("media_type"), Roots: true, Own: true}
 	if f.Digest != "" {
 		if f.Digest, err = registry.ParseDigest(string(f.Digest)); err != nil {
 			return invalid("the digest in q is none")
 		}
-		f.Roots = false
+		f.Roots, f.Own = false, false
 	}
 	switch tag := q.has("tags"); tag {
 	case "":
@@ -197,7 +200,11 @@ func (c *call) listArtifacts() error {
 	}
 	var views []artifactView
 	for _, a := range all {
-		views = append(views, s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a)))
+		v := s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a))
+		if err := c.addAccessories(&v, s, a); err != nil {
+			return err
+		}
+		views = append(views, v)
 	}
 	return list(c, p, views, total)
 }
@@ -219,7 +226,11 @@ func (c *call) readArtifact() error {
 	if err != nil {
 		return err
 	}
-	return c.ok(s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a)))
+	v := s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a))
+	if err := c.addAccessories(&v, s, a); err != nil {
+		return err
+	}
+	return c.ok(v)
 }
 
 // readHistory is how an image was built, as its configuration says.

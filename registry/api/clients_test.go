@@ -2,12 +2,17 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"roadstead/registry"
+	"roadstead/registry/estate"
+	"roadstead/storage/catalog"
 )
 
 const v2 = "/api/v2.0"
@@ -172,6 +177,58 @@ func TestUsers(t *testing.T) {
 		if got := r.wants(200, "admin", "GET", v2+"/users?q="+q, "").list(t); len(got) != want {
 			t.Errorf("q=%s finds %v, want %d", q, got, want)
 		}
+	}
+}
+
+// TestAccessories: what refers to an image is listed with it and not beside it, and is not counted; a
+// chart has what it says of itself.
+func TestAccessories(t *testing.T) {
+	r := open(t)
+	r.makes("admin", v2+"/projects", `{"project_name":"production"}`)
+	repo := registry.Repo{Project: "production", Name: "web"}
+	image := r.artifact(repo, "v1")
+	signature, sbom, chart := digest.FromString("signature"), digest.FromString("sbom"), digest.FromString("chart")
+	subject := &registry.Descriptor{Digest: registry.Digest(image), Size: 100, MediaType: "application/vnd.oci.image.manifest.v1+json"}
+	r.must(r.db.Durable(t.Context(), func(tx *catalog.Tx) error {
+		add := func(d registry.Digest, refs registry.References) error {
+			return tx.AddManifest(repo, registry.Manifest{Descriptor: registry.Descriptor{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: d, Size: 100}}, refs)
+		}
+		return errors.Join(
+			add(signature, registry.References{Subject: subject, ArtifactType: "application/vnd.dev.sigstore.bundle.v0.3+json"}),
+			add(sbom, registry.References{Subject: subject, ArtifactType: "application/spdx+json"}),
+			add(chart, registry.References{}),
+		)
+	}))
+	artifacts := v2 + "/projects/production/repositories/web/artifacts"
+	a := r.wants(200, "admin", "GET", artifacts, "")
+	if got := a.header.Get("X-Total-Count"); len(a.list(t)) != 2 || got != "2" {
+		t.Errorf("%s artifacts: %s", got, a.body)
+	}
+	if got := r.wants(200, "admin", "GET", v2+"/projects/production/repositories/web", "").object(t)["artifact_count"]; got != 2.0 {
+		t.Errorf("artifact_count = %v, want as many as are listed", got)
+	}
+	if got := r.wants(200, "admin", "GET", artifacts+"?q=digest="+signature.String(), "").list(t); len(got) != 1 {
+		t.Errorf("by its digest: %v", got)
+	}
+	kinds := map[any]any{}
+	for _, one := range r.wants(200, "admin", "GET", artifacts+"/v1/accessories", "").list(t) {
+		one := one.(map[string]any)
+		kinds[one["digest"]] = one["type"]
+		if one["subject_artifact_digest"] != image || one["subject_artifact_repo"] != "production/web" {
+			t.Errorf("an accessory of something else: %v", one)
+		}
+	}
+	if want := map[any]any{signature.String(): "signature.cosign", sbom.String(): "subject.accessory"}; !reflect.DeepEqual(kinds, want) {
+		t.Errorf("accessories = %v, want %v", kinds, want)
+	}
+	for path, want := range map[string]int{"/v1": 0, "/v1?with_accessory=true": 2, "/" + signature.String() + "?with_accessory=true": 0} {
+		if got := r.wants(200, "admin", "GET", artifacts+path, "").object(t)["accessories"].([]any); len(got) != want {
+			t.Errorf("%s: accessories = %v, want %d", path, got, want)
+		}
+	}
+	view := shelf{}.view(catalog.Artifact{}, estate.Look{ConfigType: estate.HelmConfig, Chart: map[string]any{"name": "web", "appVersion": "1.2"}})
+	if view.Type != "CHART" || view.Attributes["appVersion"] != "1.2" {
+		t.Errorf("a chart is %+v", view)
 	}
 }
 

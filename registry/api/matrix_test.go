@@ -175,6 +175,7 @@ var rows = []row{
 	{method: "GET", pattern: artifact, rights: append(prod(registry.Read, registry.Repository), prod(registry.Read, registry.Artifact)...), path: fixed(inRepo + "/artifacts/1.0")},
 	{method: "DELETE", pattern: artifact, rights: prod(registry.Delete, registry.Artifact), path: fixed(inRepo + "/artifacts/1.0")},
 	{method: "GET", pattern: artifact + "/additions/build_history", rights: readRepo, path: fixed(inRepo + "/artifacts/1.0/additions/build_history")},
+	{method: "GET", pattern: artifact + "/accessories", rights: append(prod(registry.List, registry.Artifact), readRepo...), path: fixed(inRepo + "/artifacts/1.0/accessories")},
 	{method: "GET", pattern: artifact + "/tags", rights: readRepo, path: fixed(inRepo + "/artifacts/1.0/tags")},
 	{method: "POST", pattern: artifact + "/tags", rights: prod(registry.Create, registry.Tags), path: fixed(inRepo + "/artifacts/1.0/tags"), body: `{"name":"NEW"}`, status: 201},
 	{method: "DELETE", pattern: artifact + "/tags/{tag}", rights: prod(registry.Delete, registry.Tags), path: fixed(inRepo + "/artifacts/1.0/tags/1.0")},
