@@ -232,6 +232,7 @@ func (h *House) enforce(cfg Config, next holding) error {
 	h.access.SetProjects(append(accessProjects(served, rows), next.misfitProjects()...))
 	h.table.Store(table)
 	h.upstreams.replace(connected)
+	h.networks.Store(&cfg.PrivateNetworks)
 	h.cfg, h.served, h.holding = cfg, served, next
 	h.inForce.Store(&inForce{cfg, next})
 	return nil

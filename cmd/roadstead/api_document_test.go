@@ -206,11 +206,11 @@ func TestTheAPIIsAsItsDocumentSays(t *testing.T) {
 	// What was pushed.
 	digest := b.push("house/deep/app", "v1")
 	app := v2 + "/projects/house/repositories/deep%252Fapp"
-	for _, path := range []string{app, v2 + "/projects/house/repositories/deep%2Fapp", app + "/artifacts", app + "/artifacts/v1", app + "/artifacts/" + digest, app + "/artifacts/v1/tags", app + "/artifacts/v1/additions/build_history", v2 + "/repositories", v2 + "/search?q=app"} {
+	for _, path := range []string{app, v2 + "/projects/house/repositories/deep%2Fapp", app + "/artifacts", app + "/artifacts/v1", app + "/artifacts/" + digest, app + "/artifacts/v1/tags", app + "/artifacts/v1/accessories", app + "/artifacts/v1/additions/build_history", v2 + "/repositories", v2 + "/search?q=app"} {
 		get(path)
 	}
 	none := v2 + "/projects/house/repositories/none"
-	for _, path := range []string{none, none + "/artifacts", app + "/artifacts/none", app + "/artifacts/none/tags", app + "/artifacts/none/additions/build_history"} {
+	for _, path := range []string{none, none + "/artifacts", app + "/artifacts/none", app + "/artifacts/none/tags", app + "/artifacts/none/accessories", app + "/artifacts/none/additions/build_history"} {
 		b.ask(404, "GET", path, "")
 	}
 	b.ask(400, "GET", v2+"/repositories?sort=colour", "")

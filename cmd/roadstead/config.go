@@ -2,7 +2,9 @@ package main
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"roadstead/storage/catalog"
@@ -30,6 +32,9 @@ type Config struct {
 	Memory  int64         // bytes of manifests kept in memory
 	Drain   time.Duration // how long streams may take to end after SIGTERM
 	Log     Log
+
+	// PrivateNetworks are where upstreams may be without AllowPrivate, whoever has made them.
+	PrivateNetworks []netip.Prefix
 
 	DefaultProject string            // what names without a project belong to; "" for none
 	Hosts          map[string]string // Host header, in lower case and without :443 → project
@@ -176,7 +181,13 @@ type Remote struct {
 
 	Insecure     bool
 	AllowPrivate bool
-	Proxy        Secret // URL, "direct", or "" for the environment's; a URL may hold a password
+	Networks     []netip.Prefix // PrivateNetworks of the configuration that is in force
+	Proxy        Secret         // URL, "direct", or "" for the environment's; a URL may hold a password
+}
+
+// unproven reports whether a certificate is taken without looking at it; plain HTTP has none.
+func (r Remote) unproven() bool {
+	return r.Insecure && slices.ContainsFunc(r.Endpoints, func(e string) bool { return !strings.HasPrefix(e, "http://") })
 }
 
 // credentials reports whether upstream is told who asks.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -38,6 +39,8 @@ type document struct {
 	faults []Fault
 	faulty map[string]bool // whether a key's own value has a fault, by its path
 	lines  map[string]int  // where each key stands, by its path "/projects/quay.io/ttl"
+
+	private []netip.Prefix // the networks that upstreams may be in, once they are read
 }
 
 func (doc *document) fault(line int, what, instead string) {

@@ -10,6 +10,7 @@ import (
 
 	"roadstead/cache"
 	"roadstead/registry"
+	"roadstead/registry/admin"
 	"roadstead/registry/api"
 	"roadstead/registry/console"
 	"roadstead/registry/estate"
@@ -22,7 +23,7 @@ import (
 func (h *House) newEstate() *estate.Estate {
 	return estate.New(estate.Config{
 		Catalog: h.data.Catalog, Access: h.access, InForce: h.putInForce, Scrub: h.scrub,
-		Try: h.try, Ping: pingRegistry, CheckName: checkProjectName,
+		Try: h.try, Ping: h.pingRegistry, CheckName: checkProjectName,
 		Names:   func(project string) []string { return h.table.Load().Names(project) },
 		Builtin: func(name string) bool { _, ok := builtinProject(name); return ok },
 		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache,
@@ -111,13 +112,13 @@ func (h *House) components(ctx context.Context) []api.Component {
 	core := func(name string, err error) api.Component {
 		c := api.Component{Name: name, Core: true}
 		if err != nil {
-			c.Error = err.Error()
+			c.Down, c.Error = true, err.Error()
 		}
 		return c
 	}
 	all := []api.Component{core("core", h.stopping()), core("database", h.readable(ctx)), core("registry", h.writable())}
 	for _, c := range h.upstreams.health() {
-		all = append(all, api.Component{Name: c.Name, Error: c.Error})
+		all = append(all, api.Component{Name: c.Name, Down: c.Status != admin.Healthy, Error: c.Error})
 	}
 	return all
 }

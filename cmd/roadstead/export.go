@@ -190,6 +190,11 @@ func export(std streams, c Config) error {
 	m.part("audit", func(m *mapping) { m.duration("keep", c.Audit.Keep, 0) })
 	m.size("memory", c.Memory, usual.Memory)
 	m.duration("drain", c.Drain, usual.Drain)
+	var networks []string
+	for _, n := range c.PrivateNetworks {
+		networks = append(networks, n.String())
+	}
+	m.list("allow_private_networks", networks)
 	m.part("log", func(m *mapping) {
 		if c.Log.Level != slog.LevelInfo {
 			m.text("level", strings.ToLower(c.Log.Level.String()))

@@ -13,7 +13,7 @@ func (u *upstreams) figures() []api.Upstream {
 			one.Limit = &api.PullLimit{Limit: s.Limit.Limit, Remaining: s.Limit.Remaining, Window: int64(s.Limit.Window.Seconds()), At: s.Limit.At}
 		}
 		for _, e := range s.Endpoints {
-			one.Endpoints = append(one.Endpoints, api.Endpoint{Host: e.Host, Up: !e.Down, QuietUntil: e.QuietUntil})
+			one.Endpoints = append(one.Endpoints, api.Endpoint{Host: e.Host, Asked: e.Asked, Up: !e.Down, QuietUntil: e.QuietUntil})
 		}
 		all = append(all, one)
 	}

@@ -42,7 +42,7 @@ func (u *upstreams) health() []admin.Component {
 			down = errors.New("no endpoint answers; what is cached is served")
 		}
 		c := component("upstream "+name, down)
-		if current[name].remote.Insecure && c.Error == "" {
+		if current[name].remote.unproven() && c.Error == "" {
 			c.Error = "its certificate is not verified (insecure: true)"
 		}
 		all = append(all, c)

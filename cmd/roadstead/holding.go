@@ -348,7 +348,11 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 	}
 	cfg.Projects = nil
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		cfg.Projects = append(cfg.Projects, byName[name])
+		p := byName[name]
+		if !p.Hosted {
+			p.Remote.Networks = cfg.PrivateNetworks
+		}
+		cfg.Projects = append(cfg.Projects, p)
 	}
 	h.meanUpstream(cfg.Projects)
 	if len(h.misfits) > 0 {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ type House struct {
 	estate    *estate.Estate
 	console   *console.Console
 	table     atomic.Pointer[rewrite.Table]
+	networks  atomic.Pointer[[]netip.Prefix] // that upstreams may be in, for whoever asks one before it is anybody's
 	server    *server.Server
 	pulls     pulls
 	pruning   pruning

@@ -37,8 +37,12 @@ func madeProxy(row catalog.Project, r catalog.Registry, password Secret) Project
 }
 
 // pingRegistry asks a registry whether it is one.
-func pingRegistry(ctx context.Context, r catalog.Registry, password string) error {
-	u, err := upstream.New(upstreamConfig(madeProxy(catalog.Project{Name: r.Name}, r, Secret(password))))
+func (h *House) pingRegistry(ctx context.Context, r catalog.Registry, password string) error {
+	p := madeProxy(catalog.Project{Name: r.Name}, r, Secret(password))
+	if networks := h.networks.Load(); networks != nil {
+		p.Remote.Networks = *networks
+	}
+	u, err := upstream.New(upstreamConfig(p))
 	if err != nil {
 		return err
 	}

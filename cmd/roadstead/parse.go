@@ -112,6 +112,7 @@ var fileFields = []field[file]{
 	}},
 	{"drain", func(v value, f *file) { v.setDuration(&f.Drain) }},
 	{"log", func(v value, f *file) { readMapping(v, logFields, &f.Log) }},
+	{"allow_private_networks", func(v value, f *file) { v.setNetworks(&f.PrivateNetworks) }},
 	{"default_project", func(v value, f *file) { v.setText(&f.DefaultProject) }},
 	{"hosts", readHosts},
 	{"builtin_projects", func(v value, f *file) { v.setBool(&f.builtin) }},
@@ -219,6 +220,7 @@ func (f *file) finish(v value) {
 			f.projects[p.Name] = p
 		}
 	}
+	v.doc.private = f.PrivateNetworks
 	for _, below := range f.below {
 		readProjects(below, f.projects)
 	}

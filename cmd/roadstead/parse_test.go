@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -89,6 +90,7 @@ tls: { certificate: ` + cert + `, key: ` + key + ` }
 storage: { directory: /srv/roadstead, max_size: 80%, floor: 5GB }
 memory: 128MiB
 drain: 90s
+allow_private_networks: [ 10.1.2.3/8, "fd00::1" ]
 log: { level: debug, format: json }
 default_project: ""
 hosts: { "Quay.Mirror.Example:8443": quay.io }
@@ -149,7 +151,7 @@ projects:
 	want := Config{
 		File: "roadstead.yaml", Listen: "127.0.0.1:6000", TLS: TLS{cert, key},
 		Storage: Storage{Directory: "/srv/roadstead", MaxShare: 80, Floor: 5e9},
-		Memory:  128 << 20, Drain: 90 * time.Second,
+		Memory:  128 << 20, Drain: 90 * time.Second, PrivateNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")},
 		Log:   Log{Level: slog.LevelDebug, JSON: true},
 		Hosts: map[string]string{"quay.mirror.example:8443": "quay.io"},
 		URL:   "https://mirror.example:8443", AdminPassword: "hunter2",

@@ -282,8 +282,8 @@ func checkProject(v value, line int, p *Project, before int) {
 	}
 	for _, endpoint := range remote.Endpoints {
 		line := max(v.at("endpoints"), line)
-		if !remote.AllowPrivate && private(endpoint) {
-			v.doc.fault(line, fmt.Sprintf("endpoints: %s is on this machine or in a private network", endpoint), "write allow_private: true beside endpoints if that is meant")
+		if !remote.AllowPrivate && private(endpoint, v.doc.private) {
+			v.doc.fault(line, fmt.Sprintf("endpoints: %s is on this machine or in a private network", endpoint), "write allow_private: true beside endpoints if that is meant, or its network into allow_private_networks")
 		}
 		if remote.Username != "" && !remote.Insecure && strings.HasPrefix(endpoint, "http://") {
 			v.doc.fault(line, fmt.Sprintf("endpoints: username and password would go to %s in clear text", endpoint), "write https://, or insecure: true if that is meant")

@@ -382,14 +382,20 @@ func TestServeStartsWithEveryUpstreamDown(t *testing.T) {
 
 func TestHealthTellsTheParts(t *testing.T) {
 	up := registrytest.New(t)
-	insecure := proxied(up)
-	insecure["insecure"] = true
-	p := serve(t, configuration(t, map[string]map[string]any{"a.example": proxied(up), "b.example": insecure}, nil))
+	insecure := func(endpoint string) map[string]any {
+		return map[string]any{"endpoints": []string{endpoint}, "allow_private": true, "insecure": true}
+	}
+	p := serve(t, configuration(t, map[string]map[string]any{
+		"a.example": proxied(up), "b.example": insecure("https://" + up.Host()), "c.example": insecure(up.URL()), // c has no certificate
+	}, nil))
 	status, body := p.get("admin/healthz")
 	for _, want := range []string{`"storage"`, `"catalog"`, `"upstream a.example"`, "its certificate is not verified (insecure: true)"} {
 		if status != 200 || !strings.Contains(body, want) || strings.Contains(body, "unhealthy") {
 			t.Errorf("%d, want %s in\n%s", status, want, body)
 		}
+	}
+	if strings.Count(body, "not verified") != 1 {
+		t.Errorf("plain HTTP has no certificate to verify:\n%s", body)
 	}
 	if status, body := p.get("admin/metrics"); status != 200 || !strings.Contains(body, `roadstead_upstream_endpoint_up{endpoint="`+up.Host()+`",project="a.example"} 1`) {
 		t.Errorf("metrics: %d\n%s", status, body)

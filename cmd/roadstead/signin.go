@@ -17,7 +17,7 @@ var oidcFields = []field[OIDC]{
 		if !ok {
 			return
 		}
-		if strings.HasPrefix(text, "http://") && !private(text) {
+		if strings.HasPrefix(text, "http://") && !private(text, nil) {
 			v.fault("people's passwords and names would go there in clear text", "write https://")
 			return
 		}

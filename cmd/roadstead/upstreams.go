@@ -93,6 +93,7 @@ func upstreamConfig(p Project) upstream.Config {
 		},
 		AuthHosts:       p.Remote.AuthHosts,
 		AllowPrivate:    p.Remote.AllowPrivate,
+		PrivateNetworks: p.Remote.Networks,
 		Proxy:           string(p.Remote.Proxy),
 		CAFile:          p.Remote.CAFile,
 		CA:              p.Remote.CA,

@@ -100,7 +100,7 @@ func (c *UserAdd) Run(std streams) error {
 		return err
 	}
 	return c.with(func(ctx context.Context, a *access.Access) error {
-		if err := a.AddUser(ctx, actor, access.NewUser{Name: c.Name, Email: c.Email, Admin: c.Admin, Password: password}); err != nil {
+		if err := a.AddUser(ctx, actor, access.NewUser{Name: c.Name, Profile: catalog.Profile{Email: c.Email}, Admin: c.Admin, Password: password}); err != nil {
 			return err
 		}
 		if made {

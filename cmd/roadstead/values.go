@@ -323,22 +323,45 @@ func (v value) setProxy(s *Secret) {
 	*s = Secret(text)
 }
 
+// setNetworks reads a list of networks, or of addresses, which are networks of one.
+func (v value) setNetworks(networks *[]netip.Prefix) {
+	*networks = nil
+	for _, item := range v.list() {
+		text, ok := item.text()
+		if !ok {
+			continue
+		}
+		network, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
+			network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil || network.Addr().Is4In6() {
+			item.fault(fmt.Sprintf("%q is not a network", registry.Clip(text)), `write an address and how many bits of it count, such as "10.0.0.0/8"`)
+			continue
+		}
+		*networks = append(*networks, network.Masked())
+	}
+}
+
 // private says whether a URL's host is one that the address policy of upstreams refuses, as
-// far as its text shows.
-func private(endpoint string) bool {
+// far as its text shows. What is in one of the networks it does not refuse.
+func private(endpoint string, networks []netip.Prefix) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return false
 	}
 	name := u.Hostname()
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return true
+		name = "127.0.0.1"
 	}
 	addr, err := netip.ParseAddr(name)
 	if err != nil {
 		return false
 	}
 	addr = addr.Unmap()
+	if slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) }) {
+		return false
+	}
 	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
 }
 

@@ -45,7 +45,7 @@ func TestAdministrationRefuses(t *testing.T) {
 		{"a user in other letters", user("аdmin", password), Invalid, "letters"},
 		{"a user with a very long name", user(strings.Repeat("a", 256), password), Invalid, "255"},
 		{"a user with an address of two lines", func() error {
-			return h.AddUser(ctx, "test", NewUser{Name: "eve", Email: "a\nb", Password: password})
+			return h.AddUser(ctx, "test", NewUser{Name: "eve", Profile: catalog.Profile{Email: "a\nb"}, Password: password})
 		}, Invalid, "address"},
 		{"a short password", user("eve", "Short1"), Invalid, "8 to 128"},
 		{"a long password", user("eve", "A1"+strings.Repeat("a", 127)), Invalid, "8 to 128"},

@@ -81,7 +81,7 @@ func (s *snapshot) authorize(p *principal, what right, repo registry.Repo, now t
 	case public:
 		return nil // whoever it is, and whatever a token says: anybody may
 	case st.may(what, repo.Project):
-		if there && !project.Hosted && what.content() && !what.looks() {
+		if there && !project.Hosted && what.alters() {
 			return proxy(repo.Project)
 		}
 		if p.grants != nil && !p.grants.cover(repo, what) {
@@ -94,7 +94,7 @@ func (s *snapshot) authorize(p *principal, what right, repo registry.Repo, now t
 	// the caller may know that anyway (FAULTS B8, C19).
 	seen := there && (project.Public || st.may(right{registry.Repository, registry.Pull}, repo.Project))
 	switch {
-	case seen && !project.Hosted && what.content() && !what.looks():
+	case seen && !project.Hosted && what.alters():
 		return proxy(repo.Project) // no credentials would help
 	case refusal != nil:
 		return refusal

@@ -23,6 +23,15 @@ const (
 	disable registry.Action = "disable"
 )
 
+// remoteKey is the key under which a context has the address that a request came from.
+type remoteKey struct{}
+
+// From returns a context in which what is administered is recorded with the address of whoever asks
+// for it. It goes with the context as it decides nothing and all that is administered has one.
+func From(ctx context.Context, remote string) context.Context {
+	return context.WithValue(ctx, remoteKey{}, remote)
+}
+
 // deed is what is administered, as the audit log has it.
 type deed struct {
 	by     string
@@ -49,12 +58,13 @@ func (a *Access) Audited(ctx context.Context, by string, action registry.Action,
 
 // change changes accounts and records it, both or neither, and decides by it at once.
 func (a *Access) change(ctx context.Context, d deed, fn func(*catalog.Tx) error) error {
+	remote, _ := ctx.Value(remoteKey{}).(string) // none: a command, or the house itself
 	err := a.catalog.Durable(ctx, func(tx *catalog.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
 		return tx.AddAudit(tidy(catalog.Entry{
-			At: time.Now(), Actor: d.by, Action: d.action, Kind: d.kind, Resource: d.name, Outcome: registry.Done, Detail: d.detail,
+			At: time.Now(), Actor: d.by, Action: d.action, Kind: d.kind, Resource: d.name, Remote: remote, Outcome: registry.Done, Detail: d.detail,
 		}))
 	})
 	switch {

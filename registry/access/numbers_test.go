@@ -122,20 +122,20 @@ func TestC5_AChosenSecretIsLimited(t *testing.T) {
 func TestUsersByNumber(t *testing.T) {
 	h := open(t)
 	ctx := t.Context()
-	dora, err := h.CreateUser(ctx, "root", NewUser{Name: "dora", Email: "dora@example.com", Password: password})
+	dora, err := h.CreateUser(ctx, "root", NewUser{Name: "dora", Profile: catalog.Profile{Email: "dora@example.com"}, Password: password})
 	h.must(err)
 	admin := h.now.Load().named["admin"].ID
-	page, all, err := h.FindUsers(ctx, "", -1, 1)
+	page, all, err := h.FindUsers(ctx, catalog.UserFilter{}, -1, 1)
 	if err != nil || all != 2 || len(page) != 1 || page[0].Name != "admin" {
 		t.Errorf("the first of all users: %+v of %d, %v", page, all, err)
 	}
-	if page, all, err = h.FindUsers(ctx, "OR", 0, -1); err != nil || all != 1 || page[0].ID != dora.ID {
+	if page, all, err = h.FindUsers(ctx, catalog.UserFilter{Text: "OR"}, 0, -1); err != nil || all != 1 || page[0].ID != dora.ID {
 		t.Errorf("users by %q: %+v of %d, %v", "OR", page, all, err)
 	}
 	if names, err := h.SearchUsers(ctx, "do", 5); err != nil || len(names) != 1 || names[0].ID != dora.ID || names[0].Email != "" {
 		t.Errorf("search: %+v, %v", names, err)
 	}
-	h.must(h.SetEmail(ctx, "dora", dora.ID, "d@example.com"))
+	h.must(h.SetProfile(ctx, "dora", dora.ID, func(p *catalog.Profile) { p.Email = "d@example.com" }))
 	if u, err := h.UserByID(ctx, dora.ID); err != nil || u.Email != "d@example.com" {
 		t.Errorf("user %d = %+v, %v", dora.ID, u, err)
 	}
@@ -169,7 +169,7 @@ func TestUsersByNumber(t *testing.T) {
 		got = append(got, strings.TrimSpace(strings.Join([]string{e.Actor, string(e.Action), e.Resource, e.Detail}, " ")))
 	}
 	want := `root create dora
-dora update dora address
+dora update dora profile
 dora update dora password
 root update dora password
 root update dora admin
@@ -282,8 +282,10 @@ func TestNumbersAreRefused(t *testing.T) {
 		{"the same password", func() error { return h.ChangePassword(ctx, dora, password, password, "") }, Invalid, "take another"},
 		{"the password of a provider's user", func() error { return h.ResetPassword(ctx, "test", olga, password) }, Invalid, "OIDC provider"},
 		{"its own password, of a provider's user", func() error { return h.ChangePassword(ctx, olga, password, "Second-Horse-2", "") }, Invalid, "OIDC provider"},
-		{"the address of a provider's user", func() error { return h.SetEmail(ctx, "test", olga, "o@example.com") }, Invalid, "OIDC provider"},
-		{"an address of two lines", func() error { return h.SetEmail(ctx, "test", dora, "a\nb") }, Invalid, "address"},
+		{"the address of a provider's user", func() error {
+			return h.SetProfile(ctx, "test", olga, func(p *catalog.Profile) { p.Email = "o@example.com" })
+		}, Invalid, "OIDC provider"},
+		{"an address of two lines", func() error { return h.SetProfile(ctx, "test", dora, func(p *catalog.Profile) { p.Email = "a\nb" }) }, Invalid, "address"},
 
 		{"a member twice", func() error {
 			_, err := h.AddMember(ctx, "test", catalog.Member{Project: "production", Name: "dora", Role: "guest"})

@@ -62,7 +62,7 @@ func (a *Access) onboard(ctx context.Context, i identity, remote string) (*user,
 func newcomer(tx *catalog.Tx, i identity, now time.Time) (catalog.User, error) {
 	wanted := userName(i.name)
 	for n := 1; n <= maxNamesakes; n++ {
-		u := catalog.User{Name: wanted, Email: i.email, Issuer: i.issuer, Subject: i.subject, Groups: i.groups, IdentifiedAt: now}
+		u := catalog.User{Name: wanted, Profile: catalog.Profile{Email: i.email}, Issuer: i.issuer, Subject: i.subject, Groups: i.groups, IdentifiedAt: now}
 		if n > 1 {
 			u.Name += "-" + strconv.Itoa(n)
 		} else if wanted == firstAdmin {

@@ -66,7 +66,7 @@ func (p *portal) handler() http.Handler {
 		// Not "no-referrer": browsers then say that a form comes from nowhere.
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		guarded.ServeHTTP(w, r)
+		guarded.ServeHTTP(w, r.WithContext(From(r.Context(), r.RemoteAddr)))
 	})
 }
 

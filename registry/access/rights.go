@@ -156,6 +156,12 @@ func (r right) content() bool {
 	return r.kind == registry.Repository || r.kind == registry.Artifact || r.kind == registry.Tags
 }
 
+// alters reports whether a right is to alter what is in repositories, which of a proxy only its
+// upstream does. What a repository is said to be for is written down here and nowhere else.
+func (r right) alters() bool {
+	return r.content() && !r.looks() && r != right{registry.Repository, registry.Update}
+}
+
 // verb is the action of a token scope that a right comes with; "" for what tokens are no good
 // for. They are for the distribution API.
 func (r right) verb() string {

@@ -177,7 +177,9 @@ func TestC14_SessionsEnd(t *testing.T) {
 			h.refresh(ctx)
 			return nil
 		}, true},
-		{"another address", func(id int64) error { return h.SetEmail(ctx, "test", id, "d@example.com") }, false},
+		{"another address", func(id int64) error {
+			return h.SetProfile(ctx, "test", id, func(p *catalog.Profile) { p.Email = "d@example.com" })
+		}, false},
 		{"another role", func(id int64) error {
 			return h.SetMember(ctx, "test", catalog.Member{Project: "production", Name: "dora", Role: string(Guest)})
 		}, false},

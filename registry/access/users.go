@@ -11,8 +11,8 @@ import (
 
 // NewUser is a user to be added.
 type NewUser struct {
-	Name     string
-	Email    string
+	Name string
+	catalog.Profile
 	Admin    bool
 	Password string // see SetPassword
 }

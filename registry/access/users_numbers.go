@@ -18,11 +18,10 @@ func (a *Access) UserByID(ctx context.Context, id int64) (catalog.User, error) {
 	return u, numbered(err, Users, id)
 }
 
-// FindUsers lists users whose name or address has some text in it, in whatever case and in the order
-// of their names: n after the first skip, and how many there are in all. n < 0 means no end. It is
-// for administrators.
-func (a *Access) FindUsers(ctx context.Context, text string, skip, n int) (page []catalog.User, all int, err error) {
-	return a.catalog.FindUsers(ctx, text, max(skip, 0), n)
+// FindUsers lists users in the order of their names: n after the first skip, and how many there are
+// in all. n < 0 means no end. It is for administrators.
+func (a *Access) FindUsers(ctx context.Context, f catalog.UserFilter, skip, n int) (page []catalog.User, all int, err error) {
+	return a.catalog.FindUsers(ctx, f, max(skip, 0), n)
 }
 
 // SearchUsers lists the IDs and names of at most n users whose names have some text in them, for
@@ -36,7 +35,7 @@ func (a *Access) CreateUser(ctx context.Context, by string, u NewUser) (made cat
 	if err := checkUser(u.Name); err != nil {
 		return catalog.User{}, err
 	}
-	if err := checkEmail(u.Email); err != nil {
+	if err := checkProfile(u.Profile); err != nil {
 		return catalog.User{}, err
 	}
 	if err := checkPassword(u.Password); err != nil {
@@ -47,7 +46,10 @@ func (a *Access) CreateUser(ctx context.Context, by string, u NewUser) (made cat
 		detail = "admin"
 	}
 	err = a.change(ctx, deed{by, registry.Create, Users, u.Name, detail}, func(tx *catalog.Tx) error {
-		id, err := tx.AddUser(catalog.User{Name: u.Name, Email: u.Email, Admin: u.Admin}, hash)
+		if err := unshared(tx, u.Email, 0); err != nil {
+			return err
+		}
+		id, err := tx.AddUser(catalog.User{Name: u.Name, Profile: u.Profile, Admin: u.Admin}, hash)
 		if err == nil {
 			made, err = tx.UserByID(id)
 		}
@@ -59,11 +61,29 @@ func (a *Access) CreateUser(ctx context.Context, by string, u NewUser) (made cat
 	return made, nil
 }
 
-func checkEmail(email string) error {
-	if len(email) > maxUser || email != plain(email) || !utf8.ValidString(email) {
-		return improper("email.wrong", "%q is no address", registry.Clip(email))
+func checkProfile(p catalog.Profile) error {
+	if len(p.Email) > maxUser || p.Email != plain(p.Email) || !utf8.ValidString(p.Email) {
+		return improper("email.wrong", "%q is no address", registry.Clip(p.Email))
+	}
+	for _, text := range []string{p.RealName, p.Comment} {
+		if text != plain(text) || !utf8.ValidString(text) {
+			return improper("profile.wrong", "%q is longer than %d bytes or has control characters: it cannot be said of a user", registry.Clip(text), maxUser)
+		}
 	}
 	return nil
+}
+
+// unshared refuses an address that is another user's: Harbor has none twice. What an OIDC provider says
+// is not looked at so, as nobody must be kept from logging in by what another has written here.
+func unshared(tx *catalog.Tx, email string, but int64) error {
+	if email == "" {
+		return nil
+	}
+	taken, err := tx.EmailTaken(email, but)
+	if err == nil && taken {
+		err = &registry.Fault{Code: registry.Conflict, Message: "there is a user with the address " + registry.Clip(email) + " already"}
+	}
+	return err
 }
 
 // changeUser changes the user of a number, whom fn is given as it is in the transaction.
@@ -81,17 +101,24 @@ func (a *Access) changeUser(ctx context.Context, by string, action registry.Acti
 	})
 }
 
-// SetEmail writes where a user can be reached. What an OIDC provider says of one is written again at
-// each login by it, and so is changed there.
-func (a *Access) SetEmail(ctx context.Context, by string, id int64, email string) error {
-	if err := checkEmail(email); err != nil {
-		return err
-	}
-	return a.changeUser(ctx, by, registry.Update, id, "address", func(tx *catalog.Tx, u catalog.User) error {
-		if u.Issuer != "" {
-			return improper("user.oidc.email", "user %s logs in at its OIDC provider, which says its address: change it there", u.Name)
+// SetProfile has fn change what is said of a user. The address that an OIDC provider says of one is
+// written again at each login by it, and so is changed there.
+func (a *Access) SetProfile(ctx context.Context, by string, id int64, fn func(*catalog.Profile)) error {
+	return a.changeUser(ctx, by, registry.Update, id, "profile", func(tx *catalog.Tx, u catalog.User) error {
+		next := u.Profile
+		fn(&next)
+		if err := checkProfile(next); err != nil {
+			return err
 		}
-		return tx.SetEmail(u.Name, email)
+		if next.Email != u.Email {
+			if u.Issuer != "" {
+				return improper("user.oidc.email", "user %s logs in at its OIDC provider, which says its address: change it there", u.Name)
+			}
+			if err := unshared(tx, next.Email, id); err != nil {
+				return err
+			}
+		}
+		return tx.SetProfile(u.Name, next)
 	})
 }
 

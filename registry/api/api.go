@@ -53,7 +53,8 @@ type Config struct {
 // Component is a part of the house and how it is.
 type Component struct {
 	Name  string
-	Error string // "" for a healthy one
+	Down  bool   // it does not work
+	Error string // what is wrong with it, or what to know of one that works
 	Core  bool   // what everybody may know of
 }
 
@@ -94,7 +95,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Content-Type", "application/json; charset=utf-8")
-	a.mux.ServeHTTP(w, r)
+	a.mux.ServeHTTP(w, r.WithContext(access.From(r.Context(), r.RemoteAddr)))
 }
 
 // handler has a call answered, or its error.

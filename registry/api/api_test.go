@@ -82,7 +82,7 @@ func open(t testing.TB) *rig {
 	r.api = New(Config{
 		Estate: r.estate, Access: r.access, Version: "test", Log: logger,
 		Health: func(context.Context) []Component {
-			return []Component{{Name: "core", Core: true}, {Name: "upstream secret.example", Error: "it is down"}}
+			return []Component{{Name: "core", Core: true}, {Name: "upstream secret.example", Down: true, Error: "it is down"}}
 		},
 		Room: func() (int64, int64, error) { return 1, 2, nil },
 	})

@@ -30,7 +30,7 @@ type artifactView struct {
 	References   []referenceView     `json:"references"`
 	Tags         []tagView           `json:"tags"`
 	Labels       []string            `json:"labels"`
-	Accessories  []string            `json:"accessories"`
+	Accessories  []accessoryView     `json:"accessories"`
 	Additions    map[string]addition `json:"addition_links"`
 	Clipped      bool                `json:"clipped,omitempty"` // ours
 }
@@ -99,7 +99,7 @@ func (s shelf) tag(a catalog.Artifact, t catalog.NamedTag) tagView {
 
 // types are what people call artifacts by the media types of their configurations.
 var types = map[string]string{
-	"application/vnd.cncf.helm.config.v1+json":            "CHART",
+	estate.HelmConfig: "CHART",
 	"application/vnd.dev.cosign.simplesigning.v1+json":    "SIGNATURE",
 	"application/vnd.wasm.config.v1+json":                 "WASM",
 	"application/vnd.cncf.openpolicyagent.config.v1+json": "OPA",
@@ -113,7 +113,7 @@ func (s shelf) view(a catalog.Artifact, look estate.Look, most int) artifactView
 		ID: a.ID, Type: "IMAGE", MediaType: look.ConfigType, ManifestType: a.MediaType, ArtifactType: a.ArtifactType,
 		Project: s.project.ID, Repository: s.repo.ID, Name: s.repo.Repo.String(), Digest: a.Digest.String(), Size: a.Total,
 		PushedAt: stamp(a.PushedAt), PulledAt: stamp(a.PulledAt), Attributes: map[string]any{}, Annotations: look.Annotations,
-		References: []referenceView{}, Tags: []tagView{}, Labels: []string{}, Accessories: []string{}, Additions: map[string]addition{},
+		References: []referenceView{}, Tags: []tagView{}, Labels: []string{}, Accessories: []accessoryView{}, Additions: map[string]addition{},
 		Clipped: clipped,
 	}
 	if !a.LastPull.At.IsZero() {
@@ -146,6 +146,9 @@ func (s shelf) view(a catalog.Artifact, look estate.Look, most int) artifactView
 			"/artifacts/" + v.Digest + "/additions/build_history"
 		v.Additions["build_history"] = addition{Path: path}
 	}
+	if look.Chart != nil {
+		v.Attributes = look.Chart
+	}
 	for _, child := range look.Children {
 		r := referenceView{Parent: a.ID, Digest: child.Digest.String(), Annotations: child.Annotations}
 		if p := child.Platform; p != nil {
@@ -176,12 +179,12 @@ func (c *call) listArtifacts() error {
 	if err != nil {
 		return err
 	}
-	f := catalog.ArtifactFilter{Digest: registry.Digest(q.is("digest")), MediaType: q.is("media_type"), Roots: true}
+	f := catalog.ArtifactFilter{Digest: registry.Digest(q.is("digest")), MediaType: q.is("media_type"), Roots: true, Own: true}
 	if f.Digest != "" {
 		if f.Digest, err = registry.ParseDigest(string(f.Digest)); err != nil {
 			return invalid("the digest in q is none")
 		}
-		f.Roots = false
+		f.Roots, f.Own = false, false
 	}
 	switch tag := q.has("tags"); tag {
 	case "":
@@ -206,7 +209,7 @@ func (c *call) listArtifacts() error {
 	// One at a time, and each is gone before the next is read: manifests are as large as those who push
 	// them like, and anybody may list those of a public project.
 	var looked int64
-	return c.stream(p, total, func(yield func(any) bool) {
+	return c.stream(p, total, func(yield func(any, error) bool) {
 		for _, a := range all {
 			var look estate.Look
 			if looked += a.Size; looked <= maxLooked {
@@ -214,7 +217,7 @@ func (c *call) listArtifacts() error {
 			}
 			v := s.view(a, look, maxListed)
 			v.Clipped = v.Clipped || looked > maxLooked
-			if !yield(v) {
+			if err := c.addAccessories(&v, s, a); !yield(v, err) {
 				return
 			}
 		}
@@ -238,7 +241,11 @@ func (c *call) readArtifact() error {
 	if err != nil {
 		return err
 	}
-	return c.ok(s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a), maxWords))
+	v := s.view(a, c.estate.Look(c.ctx(), s.repo.Repo, a), maxWords)
+	if err := c.addAccessories(&v, s, a); err != nil {
+		return err
+	}
+	return c.ok(v)
 }
 
 // readHistory is how an image was built, as its configuration says.
@@ -317,6 +324,7 @@ type entryView struct {
 	Operation string `json:"operation"`
 	Result    string `json:"operation_result"`      // ours
 	Detail    string `json:"operation_description"` // ours
+	Remote    string `json:"remote_address"`        // ours: where it came from; "" for the house itself and its commands
 	At        stamp  `json:"op_time"`
 }
 
@@ -328,7 +336,7 @@ func viewEntry(e catalog.Entry) entryView {
 		}
 		resource += sep + e.Reference
 	}
-	return entryView{e.ID, e.Actor, resource, string(e.Kind), string(e.Action), string(e.Outcome), e.Detail, stamp(e.At)}
+	return entryView{e.ID, e.Actor, resource, string(e.Kind), string(e.Action), string(e.Outcome), e.Detail, e.Remote, stamp(e.At)}
 }
 
 // log reads what of the audit log is asked for.

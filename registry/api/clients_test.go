@@ -2,10 +2,17 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"roadstead/registry"
+	"roadstead/registry/estate"
+	"roadstead/storage/catalog"
 )
 
 const v2 = "/api/v2.0"
@@ -112,6 +119,118 @@ func TestHarborCLI(t *testing.T) {
 }
 
 const retention = `{"algorithm":"or","rules":[{"action":"retain","disabled":false,"params":{"latestPushedK":10},"scope_selectors":{"repository":[{"decoration":"repoMatches","kind":"doublestar","pattern":"**"}]},"tag_selectors":[{"decoration":"matches","extras":"{\"untagged\":true}","kind":"doublestar","pattern":"**"}],"template":"latestPushedK"}],"scope":{"level":"project","ref":%s},"trigger":{"kind":"Schedule","references":{},"settings":{"cron":"0 0 3 * * *"}}}`
+
+// TestDescriptions: what a repository is for is written down here, in a proxy as well.
+func TestDescriptions(t *testing.T) {
+	r := open(t)
+	_, id := r.makes("admin", v2+"/registries", fmt.Sprintf(`{"name":"hub","type":"docker-registry","url":%q}`, r.upstream.URL()))
+	r.makes("admin", v2+"/projects", `{"project_name":"proxy","registry_id":`+id+`}`)
+	r.artifact(registry.Repo{Project: "proxy", Name: "app"}, "v1")
+	r.wants(200, "admin", "PUT", v2+"/projects/proxy/repositories/app", `{"description":"the app"}`)
+	if got := r.wants(200, "admin", "GET", v2+"/projects/proxy/repositories/app", "").object(t)["description"]; got != "the app" {
+		t.Errorf("description = %v", got)
+	}
+}
+
+// TestOrigins: whatever is administered is recorded with where the call came from.
+func TestOrigins(t *testing.T) {
+	r := open(t)
+	_, id := r.makes("admin", v2+"/registries", fmt.Sprintf(`{"name":"hub","type":"docker-registry","url":%q}`, r.upstream.URL()))
+	r.wants(200, "admin", "PUT", v2+"/registries/"+id, `{"description":"changed"}`)
+	r.makes("admin", v2+"/projects", `{"project_name":"production"}`)
+	r.makes("admin", v2+"/users", `{"username":"alice","password":"`+password+`"}`)
+	r.makes("admin", v2+"/projects/production/members", `{"role_id":2,"member_user":{"username":"alice"}}`)
+	r.wants(201, "admin", "POST", v2+"/robots", `{"duration":-1,"level":"project","name":"ci","permissions":[{"access":[{"action":"pull","resource":"repository"}],"kind":"project","namespace":"production"}]}`)
+	log := r.wants(200, "admin", "GET", v2+"/audit-logs?q=username=admin&page_size=100", "").list(t)
+	recorded := 0
+	for _, one := range log {
+		entry := one.(map[string]any)
+		if from, _ := entry["remote_address"].(string); entry["operation"] != "login" && !strings.HasPrefix(from, "127.0.0.1:") {
+			t.Errorf("%v %v %v came from %q", entry["operation"], entry["resource_type"], entry["resource"], from)
+		}
+		recorded++
+	}
+	if recorded < 6 {
+		t.Errorf("%d records, want one of each call", recorded)
+	}
+}
+
+// TestUsers makes, plans, changes and finds users as the Terraform provider does: what it sent it reads.
+func TestUsers(t *testing.T) {
+	r := open(t)
+	sent := `{"username":"dev1","email":"dev1@example.com","realname":"Developer One","comment":"of the shop"}`
+	path, _ := r.makes("admin", v2+"/users", strings.Replace(sent, "{", `{"password":"`+password+`",`, 1))
+	same(t, "user", r.wants(200, "admin", "GET", path, "").object(t), object(t, sent))
+	changed := strings.NewReplacer("One", "1", "shop", "market").Replace(sent)
+	r.wants(200, "admin", "PUT", path, changed)
+	same(t, "user", r.wants(200, "admin", "GET", path, "").object(t), object(t, changed))
+	r.wants(200, "dev1", "PUT", path, `{"realname":"Dev"}`)
+	if u := r.wants(200, "admin", "GET", path, "").object(t); u["realname"] != "Dev" || u["comment"] != "of the market" || u["email"] != "dev1@example.com" {
+		t.Errorf("user = %v, want the rest of it as it was", u)
+	}
+
+	other, _ := r.makes("admin", v2+"/users", `{"username":"dev2","email":"not-dev1@example.com","password":"`+password+`"}`)
+	r.wants(409, "admin", "POST", v2+"/users", `{"username":"dev3","email":"Dev1@example.com","password":"`+password+`"}`)
+	r.wants(409, "admin", "PUT", other, `{"email":"dev1@example.com"}`)
+	r.wants(400, "admin", "PUT", other, `{"comment":"two\nlines"}`)
+	for q, want := range map[string]int{"username=dev1": 1, "username=dev": 0, "username=~dev": 2, "email=~dev1": 2, "email=dev1@example.com": 1, "username=dev2,email=~dev1": 1} {
+		if got := r.wants(200, "admin", "GET", v2+"/users?q="+q, "").list(t); len(got) != want {
+			t.Errorf("q=%s finds %v, want %d", q, got, want)
+		}
+	}
+}
+
+// TestAccessories: what refers to an image is listed with it and not beside it, and is not counted; a
+// chart has what it says of itself.
+func TestAccessories(t *testing.T) {
+	r := open(t)
+	r.makes("admin", v2+"/projects", `{"project_name":"production"}`)
+	repo := registry.Repo{Project: "production", Name: "web"}
+	image := r.artifact(repo, "v1")
+	signature, sbom, chart := digest.FromString("signature"), digest.FromString("sbom"), digest.FromString("chart")
+	subject := &registry.Descriptor{Digest: registry.Digest(image), Size: 100, MediaType: "application/vnd.oci.image.manifest.v1+json"}
+	r.must(r.db.Durable(t.Context(), func(tx *catalog.Tx) error {
+		add := func(d registry.Digest, refs registry.References) error {
+			return tx.AddManifest(repo, registry.Manifest{Descriptor: registry.Descriptor{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: d, Size: 100}}, refs)
+		}
+		return errors.Join(
+			add(signature, registry.References{Subject: subject, ArtifactType: "application/vnd.dev.sigstore.bundle.v0.3+json"}),
+			add(sbom, registry.References{Subject: subject, ArtifactType: "application/spdx+json"}),
+			add(chart, registry.References{}),
+		)
+	}))
+	artifacts := v2 + "/projects/production/repositories/web/artifacts"
+	a := r.wants(200, "admin", "GET", artifacts, "")
+	if got := a.header.Get("X-Total-Count"); len(a.list(t)) != 2 || got != "2" {
+		t.Errorf("%s artifacts: %s", got, a.body)
+	}
+	if got := r.wants(200, "admin", "GET", v2+"/projects/production/repositories/web", "").object(t)["artifact_count"]; got != 2.0 {
+		t.Errorf("artifact_count = %v, want as many as are listed", got)
+	}
+	if got := r.wants(200, "admin", "GET", artifacts+"?q=digest="+signature.String(), "").list(t); len(got) != 1 {
+		t.Errorf("by its digest: %v", got)
+	}
+	kinds := map[any]any{}
+	for _, one := range r.wants(200, "admin", "GET", artifacts+"/v1/accessories", "").list(t) {
+		one := one.(map[string]any)
+		kinds[one["digest"]] = one["type"]
+		if one["subject_artifact_digest"] != image || one["subject_artifact_repo"] != "production/web" {
+			t.Errorf("an accessory of something else: %v", one)
+		}
+	}
+	if want := map[any]any{signature.String(): "signature.cosign", sbom.String(): "subject.accessory"}; !reflect.DeepEqual(kinds, want) {
+		t.Errorf("accessories = %v, want %v", kinds, want)
+	}
+	for path, want := range map[string]int{"/v1": 0, "/v1?with_accessory=true": 2, "/" + signature.String() + "?with_accessory=true": 0} {
+		if got := r.wants(200, "admin", "GET", artifacts+path, "").object(t)["accessories"].([]any); len(got) != want {
+			t.Errorf("%s: accessories = %v, want %d", path, got, want)
+		}
+	}
+	view := shelf{}.view(catalog.Artifact{}, estate.Look{ConfigType: estate.HelmConfig, Chart: map[string]any{"name": "web", "appVersion": "1.2"}}, maxWords)
+	if view.Type != "CHART" || view.Attributes["appVersion"] != "1.2" {
+		t.Errorf("a chart is %+v", view)
+	}
+}
 
 // TestRetentionAndRules makes, plans, changes and destroys a policy and a rule.
 func TestRetentionAndRules(t *testing.T) {

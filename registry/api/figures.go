@@ -25,6 +25,7 @@ type Upstream struct {
 // Endpoint is an address of such a registry.
 type Endpoint struct {
 	Host       string    `json:"host"`
+	Asked      bool      `json:"asked"`                // false: since the start nobody has, and Up is a guess
 	Up         bool      `json:"up"`                   // false: it is only probed
 	QuietUntil time.Time `json:"quiet_until,omitzero"` // when it takes requests again; zero: now
 }

@@ -76,11 +76,14 @@ func list[T any](c *call, p page, items []T, total int) error {
 }
 
 // stream is list of what is too large to be in memory together.
-func (c *call) stream(p page, total int, items iter.Seq[any]) error {
+func (c *call) stream(p page, total int, items iter.Seq2[any, error]) error {
 	c.count(p, total)
 	w, separator := bufio.NewWriter(c.w), "["
-	for item := range items {
-		text, err := encode(item)
+	for item, err := range items {
+		var text []byte
+		if err == nil {
+			text, err = encode(item)
+		}
 		if err != nil {
 			c.log.Error("list ends early", "path", c.r.URL.Path, "err", err)
 			panic(http.ErrAbortHandler) // the client must not take it for whole
@@ -255,6 +258,14 @@ func (f filter) has(property string) string {
 	t := f[folded(property)]
 	if len(t.values) == 1 {
 		return t.values[0]
+	}
+	return ""
+}
+
+// part returns what a property has to have in it beside others, or "".
+func (f filter) part(property string) string {
+	if f[folded(property)].kind == '~' {
+		return f.has(property)
 	}
 	return ""
 }

@@ -83,6 +83,9 @@ func (c *call) viewRepositories(p page, all []catalog.Repository, total int) err
 	if err != nil {
 		return err
 	}
+	if err := c.estate.CountArtifacts(c.ctx(), all); err != nil {
+		return err
+	}
 	var views []repositoryView
 	for _, r := range all {
 		views = append(views, viewRepository(numbers[r.Repo.Project], r))
@@ -109,7 +112,11 @@ func (c *call) readRepository() error {
 	if err != nil {
 		return err
 	}
-	return c.ok(viewRepository(numbers[r.Repo.Project], r))
+	one := []catalog.Repository{r}
+	if err := c.estate.CountArtifacts(c.ctx(), one); err != nil {
+		return err
+	}
+	return c.ok(viewRepository(numbers[r.Repo.Project], one[0]))
 }
 
 func (c *call) updateRepository() error {
@@ -163,6 +170,9 @@ func (c *call) search() error {
 	}
 	repos, err := c.estate.Search(c.ctx(), c.who, text, mostFound)
 	if err != nil {
+		return err
+	}
+	if err := c.estate.CountArtifacts(c.ctx(), repos); err != nil {
 		return err
 	}
 	for _, r := range repos {

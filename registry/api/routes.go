@@ -68,6 +68,7 @@ var routes = []route{
 	{"PUT", repository, (*call).updateRepository},
 	{"DELETE", repository, (*call).deleteRepository},
 	{"GET", repository + "/artifacts", (*call).listArtifacts},
+	{"GET", artifact + "/accessories", (*call).listAccessories},
 	{"GET", artifact, (*call).readArtifact},
 	{"DELETE", artifact, (*call).deleteArtifact},
 	{"GET", artifact + "/additions/build_history", (*call).readHistory},

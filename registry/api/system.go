@@ -16,7 +16,8 @@ func (c *call) ping() error { return c.text("Pong") }
 func (c *call) version() error { return c.ok(map[string]string{"version": "v2.0"}) }
 
 // readHealth tells how the parts of the house are. Which upstreams there are and what is wrong is for
-// administrators.
+// administrators. The whole is as healthy as its core: what is cached is served while upstreams are
+// away, and whoever watches the house by this call must not be called for that.
 func (c *call) readHealth() error {
 	all := c.estate.MayIn(c.who, registry.Read, access.Statistics, "") == nil
 	type view struct {
@@ -32,8 +33,8 @@ func (c *call) readHealth() error {
 		if !part.Core && !all {
 			continue
 		}
-		v := view{Name: part.Name, Status: healthy(part.Error == "")}
-		if part.Error != "" {
+		v := view{Name: part.Name, Status: healthy(!part.Down)}
+		if part.Core && part.Down {
 			answer.Status = v.Status
 		}
 		if all {

@@ -23,7 +23,7 @@ type userView struct {
 }
 
 func viewUser(u catalog.User) userView {
-	return userView{ID: u.ID, Name: u.Name, Email: u.Email, RealName: u.Name, Admin: u.Admin, CreatedAt: stamp(u.CreatedAt), UpdatedAt: stamp(u.CreatedAt)}
+	return userView{ID: u.ID, Name: u.Name, Email: u.Email, RealName: u.RealName, Comment: u.Comment, Admin: u.Admin, CreatedAt: stamp(u.CreatedAt), UpdatedAt: stamp(u.CreatedAt)}
 }
 
 // readCurrent tells whoever asks who it is. Harbor answers robots 412, by which clients know them.
@@ -50,13 +50,12 @@ func (c *call) listUsers() error {
 	if err != nil {
 		return err
 	}
-	text := c.r.URL.Query().Get("username")
-	for _, property := range []string{"username", "email"} {
-		if part := f.has(property); part != "" {
-			text = part
-		}
+	wanted := catalog.UserFilter{NameHas: c.r.URL.Query().Get("username"), Name: f.is("username"), Email: f.is("email")}
+	if part := f.part("username"); part != "" {
+		wanted.NameHas = part
 	}
-	all, total, err := c.estate.Users(c.ctx(), c.who, text, p.offset(), p.limit())
+	wanted.EmailHas = f.part("email")
+	all, total, err := c.estate.Users(c.ctx(), c.who, wanted, p.offset(), p.limit())
 	if err != nil {
 		return err
 	}
@@ -93,12 +92,16 @@ func (c *call) createUser() error {
 	var b struct {
 		Name     string `json:"username"`
 		Email    string `json:"email"`
+		RealName string `json:"realname"`
+		Comment  string `json:"comment"`
 		Password string `json:"password"`
 	}
 	if err := c.body(&b); err != nil {
 		return err
 	}
-	u, err := c.estate.AddUser(c.ctx(), c.who, access.NewUser{Name: b.Name, Email: b.Email, Password: b.Password})
+	u, err := c.estate.AddUser(c.ctx(), c.who, access.NewUser{
+		Name: b.Name, Profile: catalog.Profile{Email: b.Email, RealName: b.RealName, Comment: b.Comment}, Password: b.Password,
+	})
 	if err != nil {
 		return err
 	}
@@ -123,21 +126,19 @@ func (c *call) updateUser() error {
 		return err
 	}
 	var b struct {
-		Email *string `json:"email"`
+		Email    *string `json:"email"`
+		RealName *string `json:"realname"`
+		Comment  *string `json:"comment"`
 	}
 	if err := c.body(&b); err != nil {
 		return err
 	}
-	email := ""
-	if b.Email == nil {
-		u, err := c.estate.User(c.ctx(), c.who, id)
-		if err != nil {
-			return err
-		}
-		email = u.Email
-	}
-	set(&email, b.Email)
-	if err := c.estate.SetEmail(c.ctx(), c.who, id, email); err != nil {
+	err = c.estate.SetProfile(c.ctx(), c.who, id, func(p *catalog.Profile) {
+		set(&p.Email, b.Email)
+		set(&p.RealName, b.RealName)
+		set(&p.Comment, b.Comment)
+	})
+	if err != nil {
 		return err
 	}
 	return c.done()

@@ -80,4 +80,6 @@ func New(c Config) (*Console, error) {
 }
 
 // ServeHTTP serves what is below /c/ but not below /c/oidc/, which is access's.
-func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.handler.ServeHTTP(w, r.WithContext(access.From(r.Context(), r.RemoteAddr)))
+}

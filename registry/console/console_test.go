@@ -130,7 +130,7 @@ func open(t testing.TB) *town {
 		Upstreams: func() map[string]upstream.Stats {
 			return map[string]upstream.Stats{"hub": {
 				Limit:     upstream.RateLimit{Limit: 100, Remaining: 63, At: time.Now()},
-				Endpoints: []upstream.EndpointStats{{Host: "registry-1.docker.io"}, {Host: "second.example", Down: true}, {Host: "third.example", QuietUntil: time.Now().Add(time.Hour)}},
+				Endpoints: []upstream.EndpointStats{{Host: "registry-1.docker.io", Asked: true}, {Host: "second.example", Asked: true, Down: true}, {Host: "third.example", Asked: true, QuietUntil: time.Now().Add(time.Hour)}, {Host: "fourth.example"}},
 			}}
 		},
 	})

@@ -14,6 +14,7 @@ import (
 
 	"roadstead/cache"
 	"roadstead/registry"
+	"roadstead/registry/upstream"
 )
 
 func TestSteps(t *testing.T) {
@@ -44,6 +45,17 @@ func TestSteps(t *testing.T) {
 	}
 	if all := steps(nil, end.Add(-time.Minute), end, 6); len(all) != 6 || unknown(all) != 0 {
 		t.Errorf("without a sample there are %+v", all)
+	}
+}
+
+// Of what nobody has asked yet nobody knows whether it answers.
+func TestUnaskedUpstreams(t *testing.T) {
+	v := open(t)
+	b := v.as("admin")
+	b.get("/c/").has(t, http.StatusOK, `<span class="state ok">Answers</span>`, `<span class="state unasked">Not asked yet</span>`)
+	all := remotes(map[string]upstream.Stats{"new": {Endpoints: []upstream.EndpointStats{{Host: "a"}}}}, time.Now())
+	if all[0].Hosts[0].State != "unasked" || all[0].troubled() != 0 {
+		t.Errorf("one that was never asked is %+v", all[0])
 	}
 }
 

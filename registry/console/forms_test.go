@@ -70,6 +70,7 @@ func TestProjectForms(t *testing.T) {
 	b.post("/c/projects", url.Values{"name": {"own"}, "kind": {"hosted"}, "quota": {"much"}}).has(t, http.StatusUnprocessableEntity, `id="quota-wrong"`)
 	b.post("/c/projects", url.Values{"name": {"shop"}, "kind": {"hosted"}}).has(t, http.StatusConflict)
 	b.post("/c/projects", url.Values{"name": {"mine"}, "registry": {"1"}, "public": {"on"}}).leads(t, "/c/projects/mine?done=project.created")
+	b.get("/c/audit?resource=mine").has(t, http.StatusOK, `<span class="dim nowrap">192.0.2.1:1234`) // where it came from
 	b.get("/c/projects/mine").has(t, http.StatusOK, "Nothing is cached yet", "docker pull mirror.example.com/mine/")
 	b.post("/c/projects", url.Values{"name": {"own"}, "kind": {"hosted"}, "quota": {"2.5 GiB"}}).leads(t, "/c/projects/own?done=project.created")
 	b.get("/c/projects/own/settings").has(t, http.StatusOK, `value="2560 MiB"`)

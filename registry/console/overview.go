@@ -59,7 +59,7 @@ type remote struct {
 
 type host struct {
 	Name  string
-	State string // "ok", "down" or "quiet"
+	State string // "ok", "down", "quiet" or "unasked"
 	Until time.Time
 }
 
@@ -126,6 +126,8 @@ func remotes(all map[string]upstream.Stats, now time.Time) []remote {
 		for _, e := range s.Endpoints {
 			h := host{Name: e.Host, State: "ok"}
 			switch {
+			case !e.Asked:
+				h.State = "unasked"
 			case e.Down:
 				h.State = "down"
 			case e.QuietUntil.After(now):
@@ -144,7 +146,7 @@ func remotes(all map[string]upstream.Stats, now time.Time) []remote {
 func (r remote) troubled() int {
 	n := 0
 	for _, h := range r.Hosts {
-		if h.State != "ok" {
+		if h.State != "ok" && h.State != "unasked" {
 			n++
 		}
 	}

@@ -18,6 +18,7 @@ type registryList struct {
 type registryRow struct {
 	estate.Registry
 	UsedBy []string // proxy projects
+	Asked  bool     // one of them was, since the start
 	Down   bool     // every endpoint of one of them is
 }
 
@@ -42,6 +43,7 @@ func listRegistries(v *visit) error {
 			endpoints, up := health[p.Name].Endpoints, false
 			for _, e := range endpoints {
 				up = up || !e.Down
+				row.Asked = row.Asked || e.Asked
 			}
 			row.Down = row.Down || len(endpoints) > 0 && !up
 		}

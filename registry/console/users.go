@@ -25,7 +25,7 @@ func listUsers(v *visit) error {
 		total int
 		err   error
 	)
-	if page.Users, total, err = v.config.Estate.Users(v.r.Context(), v.me, page.Filter, slice.Offset, slice.Limit); err != nil {
+	if page.Users, total, err = v.config.Estate.Users(v.r.Context(), v.me, catalog.UserFilter{Text: page.Filter}, slice.Offset, slice.Limit); err != nil {
 		return err
 	}
 	page.Pager = v.pager(slice, len(page.Users), total)
@@ -50,7 +50,7 @@ func addUser(v *visit) error {
 		return errForm
 	}
 	form := v.r.PostForm
-	u := access.NewUser{Name: strings.TrimSpace(form.Get("name")), Email: strings.TrimSpace(form.Get("email")),
+	u := access.NewUser{Name: strings.TrimSpace(form.Get("name")), Profile: catalog.Profile{Email: strings.TrimSpace(form.Get("email"))},
 		Admin: form.Get("admin") != "", Password: form.Get("password")}
 	if _, err := v.config.Estate.AddUser(v.r.Context(), v.me, u); err != nil {
 		t := v.trouble(err)

@@ -2,6 +2,7 @@ package estate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"roadstead/registry"
@@ -84,6 +85,20 @@ func (e *Estate) Repository(ctx context.Context, p registry.Principal, ref Ref, 
 	}
 	r, err := e.catalog.Repository(ctx, repo)
 	return r, missing(err, "repository.unknown", "there is no repository %s", repo)
+}
+
+// CountArtifacts has repositories that somebody was shown say how many artifacts they have for
+// themselves: what images are made of and what refers to them is not counted, as it is not listed.
+func (e *Estate) CountArtifacts(ctx context.Context, repos []catalog.Repository) error {
+	ids := make([]int64, len(repos))
+	for i, r := range repos {
+		ids[i] = r.ID
+	}
+	counts, err := e.catalog.CountArtifacts(ctx, ids)
+	for i := range repos {
+		repos[i].Artifacts = counts[repos[i].ID]
+	}
+	return err
 }
 
 // Describe says what a repository is for.
@@ -194,6 +209,7 @@ type Look struct {
 	registry.Config
 	ConfigType string                // the media type of the configuration; "" for an index
 	Children   []registry.Descriptor // that an index is made of, with their platforms
+	Chart      map[string]any        // what a Helm chart says of itself (Chart.yaml), its configuration
 }
 
 // Look reads the manifest and the configuration of an artifact, as far as they are here: nobody
@@ -217,11 +233,20 @@ func (e *Estate) Look(ctx context.Context, repo registry.Repo, a catalog.Artifac
 		if registry.IsImageConfig(look.ConfigType) {
 			config = e.read(ctx, repo, refs.Config.Digest, maxConfig)
 		}
+		if look.ConfigType == HelmConfig {
+			_ = json.Unmarshal(e.read(ctx, repo, refs.Config.Digest, maxChart), &look.Chart) // what is no JSON says nothing
+		}
 	}
 	look.Config, _ = registry.ParseConfig(refs, config) // what it could not read is not there
 	look.Image = look.Image && config != nil
 	return look
 }
+
+// HelmConfig is the media type of the configuration of a Helm chart.
+const HelmConfig = "application/vnd.cncf.helm.config.v1+json"
+
+// maxChart bounds what of a chart is shown in each list that it is in, in bytes.
+const maxChart = 64 << 10
 
 // maxConfig bounds the configurations that are read, in bytes; those of real images have some KiB.
 const maxConfig = 1 << 20

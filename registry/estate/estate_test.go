@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"roadstead/registry"
 	"roadstead/registry/access"
 	"roadstead/storage/catalog"
@@ -267,6 +269,24 @@ func (l *land) all() string {
 	registries, err := l.db.Registries(l.t.Context())
 	l.must(err)
 	return fmt.Sprintf("%+v %+v", projects, registries)
+}
+
+// What a project has is no reason to say anything of a second one but that there is a first; what a
+// built-in one has cached is no start for one that people push to.
+func TestProjectsWithContent(t *testing.T) {
+	l := open(t)
+	admin := l.as("admin")
+	_, err := l.AddProject(t.Context(), admin, catalog.Project{Name: "production"})
+	l.must(err)
+	for _, project := range []string{"production", "docker.io"} {
+		l.must(l.db.Durable(t.Context(), func(tx *catalog.Tx) error {
+			return tx.AddBlob(registry.Repo{Project: project, Name: "app"}, digest.FromString(project), 6)
+		}))
+	}
+	_, err = l.AddProject(t.Context(), admin, catalog.Project{Name: "production"})
+	l.refuses(err, registry.Conflict, "production")
+	_, err = l.AddProject(t.Context(), admin, catalog.Project{Name: "docker.io"})
+	l.refuses(err, access.Invalid, "nobody has pushed")
 }
 
 // What the configuration declares is changed there, and what is built in makes way.

@@ -135,7 +135,9 @@ func (e *Estate) AddProject(ctx context.Context, p registry.Principal, next cata
 	if err := e.checkProject(ctx, next); err != nil {
 		return 0, err
 	}
-	if next.Hosted() {
+	// What a project that is there already has is its own: that there is one is said below.
+	was, err := e.lookup(ctx, Ref{Name: next.Name})
+	if next.Hosted() && (err != nil || was.Configured && e.config.Builtin(was.Name)) {
 		if err := e.unused(ctx, next.Name); err != nil {
 			return 0, err
 		}

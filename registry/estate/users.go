@@ -8,12 +8,12 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// Users lists a page of the users whose name or address has a text in it, and how many there are.
-func (e *Estate) Users(ctx context.Context, p registry.Principal, text string, skip, n int) ([]catalog.User, int, error) {
+// Users lists a page of the users that are looked for, and how many there are.
+func (e *Estate) Users(ctx context.Context, p registry.Principal, f catalog.UserFilter, skip, n int) ([]catalog.User, int, error) {
 	if err := e.may(p, registry.List, access.Users, ""); err != nil {
 		return nil, 0, err
 	}
-	return e.access.FindUsers(ctx, text, skip, n)
+	return e.access.FindUsers(ctx, f, skip, n)
 }
 
 // SearchUsers lists at most n users by a part of their names, for whoever makes them members.
@@ -48,14 +48,14 @@ func (e *Estate) AddUser(ctx context.Context, p registry.Principal, u access.New
 	return e.access.CreateUser(ctx, p.Name(), u)
 }
 
-// SetEmail writes where a user can be reached, which it may do itself.
-func (e *Estate) SetEmail(ctx context.Context, p registry.Principal, id int64, email string) error {
+// SetProfile has fn change what is said of a user, who may do so itself.
+func (e *Estate) SetProfile(ctx context.Context, p registry.Principal, id int64, fn func(*catalog.Profile)) error {
 	if !e.self(p, id) {
 		if err := e.may(p, registry.Update, access.Users, ""); err != nil {
 			return err
 		}
 	}
-	return e.access.SetEmail(ctx, p.Name(), id, email)
+	return e.access.SetProfile(ctx, p.Name(), id, fn)
 }
 
 // SetPassword gives a user another password. Itself it has to know the old one.

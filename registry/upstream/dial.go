@@ -18,7 +18,7 @@ import (
 const connectTimeout = 5 * time.Second
 
 // errPrivate is a connection that the address policy refuses.
-var errPrivate = errors.New("the address is not public, and this upstream has no allow_private")
+var errPrivate = errors.New("the address is not public, this upstream has no allow_private, and allow_private_networks has no network of it")
 
 // errMetadata is a connection that every policy refuses.
 var errMetadata = errors.New("the address is that of a cloud's metadata service, which is no registry")
@@ -31,8 +31,12 @@ type dialer struct {
 	refuses func(netip.Addr) bool
 }
 
-func newDialer(resolver *net.Resolver, allowPrivate bool) *dialer {
-	d := &dialer{Dialer: net.Dialer{Timeout: connectTimeout, Resolver: resolver}, refuses: private}
+func newDialer(resolver *net.Resolver, allowPrivate bool, networks []netip.Prefix) *dialer {
+	d := &dialer{Dialer: net.Dialer{Timeout: connectTimeout, Resolver: resolver}}
+	d.refuses = func(a netip.Addr) bool {
+		plain := a.Unmap().WithZone("")
+		return private(a) && !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(plain) })
+	}
 	if allowPrivate {
 		d.refuses = func(netip.Addr) bool { return false }
 	}

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -142,9 +143,22 @@ func TestAllowPrivate(t *testing.T) {
 	}
 }
 
+// TestPrivateNetworks: what the operator has said may be asked, and nothing beside it.
+func TestPrivateNetworks(t *testing.T) {
+	d := newDialer(nil, false, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/32")})
+	for address, allowed := range map[string]bool{
+		"10.1.2.3": true, "::ffff:10.1.2.3": true, "fd00:1::7": true, "8.8.8.8": true,
+		"10.2.0.1": false, "127.0.0.1": false, "169.254.169.254": false, "fd00:2::1": false, "::1": false, "64:ff9b::10.1.2.3": false,
+	} {
+		if got := d.control(t.Context(), "tcp", net.JoinHostPort(address, "443"), nil) == nil; got != allowed {
+			t.Errorf("%s: allowed %t, want %t", address, got, allowed)
+		}
+	}
+}
+
 // TestBehindProxy is A8 where somebody else looks names up.
 func TestBehindProxy(t *testing.T) {
-	d := newDialer(nil, false)
+	d := newDialer(nil, false, nil)
 	var refused []string
 	hosts := []string{
 		"registry.example", "8.8.8.8", "[2600:1f18::1]", "1e100.net", "0xdeadbeef.example",

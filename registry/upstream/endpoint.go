@@ -22,6 +22,7 @@ type endpoint struct {
 	origin origin
 	tokens shared[string] // by scope key
 	heads  atomic.Int32   // whether HEAD of a manifest is to be believed: headUnknown …
+	asked  atomic.Bool    // so that something is known of how it is
 
 	mu     sync.Mutex
 	method method

@@ -146,6 +146,7 @@ func (r *Registry) send(ctx context.Context, q request) (*http.Response, error) 
 		err = cause // HTTP/2 says "canceled" whatever the cause
 	}
 	r.stats.latency.add(time.Since(begun))
+	r.noteAsked(host)
 	if err != nil {
 		cancel(nil)
 		r.stats.count(0)
@@ -177,6 +178,15 @@ func (r *Registry) newRequest(ctx context.Context, q request) (*http.Request, er
 	return req, nil
 }
 
+// noteAsked remembers which endpoints were asked.
+func (r *Registry) noteAsked(host string) {
+	for _, e := range r.endpoints {
+		if e.base.Host == host {
+			e.asked.Store(true)
+		}
+	}
+}
+
 // classify says what a request that brought no answer means, and counts it for the circuit of
 // its host. handshake is the error of a TLS handshake, if that is what failed.
 func (r *Registry) classify(ctx context.Context, q request, begun time.Time, err error, handshake *error) *trouble {
@@ -184,7 +194,7 @@ func (r *Registry) classify(ctx context.Context, q request, begun time.Time, err
 	why := fmt.Errorf("%s %s: %w", q.method, host, err)
 	switch dial, isDial := errors.AsType[*dialError](err); {
 	case errors.Is(err, errPrivate):
-		return r.forbidden("leads to an address that is not public, which needs allow_private", why)
+		return r.forbidden("leads to an address that is not public, which needs allow_private, or its network in allow_private_networks", why)
 	case errors.Is(err, errMetadata):
 		return r.forbidden("leads to the metadata service of a cloud, which is no registry", why)
 	case ctx.Err() != nil:

@@ -54,6 +54,9 @@ type RateLimit struct {
 type EndpointStats struct {
 	Host string
 
+	// Asked says that it was asked since it is known here. Otherwise nobody knows how it is.
+	Asked bool
+
 	// Down says that it is not asked but for a probe twice a second.
 	Down bool
 
@@ -68,7 +71,7 @@ func (r *Registry) Stats() Stats {
 		e.mu.Lock()
 		quiet := e.silent
 		e.mu.Unlock()
-		s.Endpoints = append(s.Endpoints, EndpointStats{Host: e.base.Host, Down: r.circuits.open(e.base.Host), QuietUntil: quiet})
+		s.Endpoints = append(s.Endpoints, EndpointStats{Host: e.base.Host, Asked: e.asked.Load(), Down: r.circuits.open(e.base.Host), QuietUntil: quiet})
 	}
 	return s
 }

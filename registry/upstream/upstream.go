@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -45,6 +46,10 @@ type Config struct {
 	// AllowPrivate permits connections to loopback, link-local and private addresses. Zero:
 	// such connections are refused, whatever name, redirect or token service led there (A8).
 	AllowPrivate bool
+
+	// PrivateNetworks are the networks to which connections are permitted without AllowPrivate,
+	// whoever chose the endpoint. Zero: none.
+	PrivateNetworks []netip.Prefix
 
 	// Proxy is the URL of an outbound proxy, with scheme http, https or socks5, or "direct"
 	// for none. Zero: as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
@@ -143,7 +148,7 @@ func New(c Config) (*Registry, error) {
 		return nil, fmt.Errorf("upstream %s: %w", r.name, err)
 	}
 	r.proxy = proxy
-	r.dialer = newDialer(c.Resolver, c.AllowPrivate)
+	r.dialer = newDialer(c.Resolver, c.AllowPrivate, c.PrivateNetworks)
 	if err := r.addTransports(c); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", r.name, err)
 	}

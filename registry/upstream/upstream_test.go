@@ -295,8 +295,14 @@ func TestStats(t *testing.T) {
 	up.PutImage("a", "1", []byte("x"))
 	d := up.PutBlob("a", pattern(1000))
 	r := open(t, Config{}, up)
+	if r.Stats().Endpoints[0].Asked {
+		t.Error("an endpoint was asked by nobody")
+	}
 	if _, err := r.Resolve(t.Context(), repo("a"), "1"); err != nil {
 		t.Fatal(err)
+	}
+	if !r.Stats().Endpoints[0].Asked {
+		t.Error("nobody has noticed that the endpoint was asked")
 	}
 	up.Fail("/blobs/", 1, registrytest.Status(500))
 	up.Fail("/blobs/", 1, registrytest.Truncate(300))

@@ -16,7 +16,7 @@ func testUsersFound(t *testing.T, db *DB) {
 	ids := map[string]int64{}
 	update(t, db, func(tx *Tx) (err error) {
 		for _, u := range []User{
-			{Name: "alice", Email: "a@example.com"}, {Name: "Bob", Email: "bob@Example.org"}, {Name: "a_b"}, {Name: "axb"}, {Name: "percent"},
+			{Name: "alice", Profile: Profile{Email: "a@example.com"}}, {Name: "Bob", Profile: Profile{Email: "bob@Example.org"}}, {Name: "a_b"}, {Name: "axb"}, {Name: "percent"},
 		} {
 			if ids[u.Name], err = tx.AddUser(u, "hash-of-"+u.Name); err != nil {
 				return err
@@ -40,7 +40,7 @@ func testUsersFound(t *testing.T, db *DB) {
 		{`\`, 0, -1, "", 0},
 		{"none", 0, -1, "", 0},
 	} {
-		page, all, err := db.FindUsers(t.Context(), test.text, test.skip, test.n)
+		page, all, err := db.FindUsers(t.Context(), UserFilter{Text: test.text}, test.skip, test.n)
 		got := ""
 		for _, u := range page {
 			got += " " + u.Name
@@ -66,7 +66,7 @@ func testUsersFound(t *testing.T, db *DB) {
 	refused(t, db, "nobody", ErrNotFound, func(tx *Tx) error { _, err := tx.UserByID(999); return err })
 	refused(t, db, "another password", ErrNotFound, func(tx *Tx) error { return tx.ReplacePassword("alice", "other", "new") })
 	grows(t, db, "password", func(tx *Tx) error { return tx.ReplacePassword("alice", "hash-of-alice", "new") })
-	grows(t, db, "address", func(tx *Tx) error { return tx.SetEmail("alice", "other@example.com") })
+	grows(t, db, "address", func(tx *Tx) error { return tx.SetProfile("alice", Profile{Email: "other@example.com"}) })
 	if u, err := db.UserByID(t.Context(), ids["alice"]); err != nil || u.Email != "other@example.com" {
 		t.Errorf("user %d = %+v, %v", ids["alice"], u, err)
 	}

@@ -43,7 +43,7 @@ func refused(t *testing.T, db *DB, what string, want error, fn func(*Tx) error) 
 func testUsers(t *testing.T, db *DB) {
 	var alice, olga int64
 	grows(t, db, "add users", func(tx *Tx) (err error) {
-		if alice, err = tx.AddUser(User{Name: "alice", Email: "a@example.com", Admin: true}, "hash-of-alice"); err != nil {
+		if alice, err = tx.AddUser(User{Name: "alice", Profile: Profile{Email: "a@example.com"}, Admin: true}, "hash-of-alice"); err != nil {
 			return err
 		}
 		olga, err = tx.AddUser(User{Name: "olga", Issuer: "https://idp", Subject: "7", Groups: []string{"dev", "ops"}}, "")
@@ -90,8 +90,8 @@ func testUsers(t *testing.T, db *DB) {
 		users[i].CreatedAt, users[i].IdentifiedAt = time.Time{}, time.Time{}
 	}
 	want := []User{
-		{ID: alice, Name: "alice", Email: "a@example.com", Admin: true, Groups: []string{}, LastLogin: noon},
-		{ID: olga, Name: "olga", Email: "o@example.com", Admin: true, Disabled: true, Issuer: "https://idp", Subject: "7", Groups: []string{"dev"}},
+		{ID: alice, Name: "alice", Profile: Profile{Email: "a@example.com"}, Admin: true, Groups: []string{}, LastLogin: noon},
+		{ID: olga, Name: "olga", Profile: Profile{Email: "o@example.com"}, Admin: true, Disabled: true, Issuer: "https://idp", Subject: "7", Groups: []string{"dev"}},
 	}
 	if !reflect.DeepEqual(users, want) {
 		t.Errorf("users = %+v\nwant %+v", users, want)

@@ -10,9 +10,9 @@ import (
 
 // User is somebody who may log in.
 type User struct {
-	ID       int64 // set by AddUser, and never that of another again
-	Name     string
-	Email    string
+	ID   int64 // set by AddUser, and never that of another again
+	Name string
+	Profile
 	Admin    bool
 	Disabled bool
 
@@ -26,6 +26,13 @@ type User struct {
 
 	CreatedAt time.Time // set by AddUser
 	LastLogin time.Time // coarse; zero: never
+}
+
+// Profile is what is said of a user and decides nothing.
+type Profile struct {
+	Email    string // where it can be reached
+	RealName string // what it is called in full
+	Comment  string
 }
 
 // AddUser writes a new user and returns its ID. password is a hash in PHC form, "" for a user who
@@ -42,10 +49,10 @@ func (tx *Tx) AddUser(u User, password string) (int64, error) {
 		return 0, tx.spoil(err, "%s", what)
 	}
 	var id int64
-	err = tx.one(`INSERT INTO users (name, email, admin, disabled, password, issuer, subject, member_of, created_at, last_login, identified_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id`,
+	err = tx.one(`INSERT INTO users (name, email, admin, disabled, password, issuer, subject, member_of, created_at, last_login, identified_at, real_name, comment)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id`,
 		[]any{u.Name, u.Email, bit(u.Admin), bit(u.Disabled), password, text(u.Issuer), text(u.Subject), string(groups),
-			millis(time.Now()), millis(u.LastLogin), millis(u.IdentifiedAt)}, &id)
+			millis(time.Now()), millis(u.LastLogin), millis(u.IdentifiedAt), u.RealName, u.Comment}, &id)
 	if err == nil {
 		err = tx.changed()
 	}
@@ -63,22 +70,33 @@ func text(s string) any {
 	return s
 }
 
-const userColumns = `id, name, email, admin, disabled, issuer, subject, member_of, created_at, last_login, identified_at`
+const userColumns = `id, name, email, admin, disabled, issuer, subject, member_of, created_at, last_login, identified_at, real_name, comment`
 
 // Users lists all users, in the order of their names, without anything secret.
 func (db *DB) Users(ctx context.Context) ([]User, error) {
 	return list(ctx, db, "users", `SELECT `+userColumns+` FROM users ORDER BY name`, nil, scanUser)
 }
 
-// FindUsers lists users whose name or address has some text in it, in whatever case, in the order of
-// their names: n of them after the first skip, and how many there are in all. n < 0 means no end.
-func (db *DB) FindUsers(ctx context.Context, text string, skip, n int) (page []User, all int, err error) {
-	const has = ` FROM users WHERE lower(name) LIKE lower($1) ESCAPE '\' OR lower(email) LIKE lower($1) ESCAPE '\'`
-	if err := db.read.one(ctx, `SELECT COUNT(*)`+has, []any{containing(text)}, &all); err != nil {
+// UserFilter is what has to hold of users that are looked for, in whatever case; "" says nothing.
+type UserFilter struct {
+	Text     string // a part of the name or the address
+	NameHas  string // a part of the name
+	EmailHas string
+	Name     string // the whole name
+	Email    string
+}
+
+// FindUsers lists users in the order of their names: n of them after the first skip, and how many
+// there are in all. n < 0 means no end.
+func (db *DB) FindUsers(ctx context.Context, f UserFilter, skip, n int) (page []User, all int, err error) {
+	const has = ` FROM users WHERE (lower(name) LIKE lower($1) ESCAPE '\' OR lower(email) LIKE lower($1) ESCAPE '\')
+		AND lower(name) LIKE lower($2) ESCAPE '\' AND lower(email) LIKE lower($3) ESCAPE '\'
+		AND ($4 = '' OR lower(name) = lower($4)) AND ($5 = '' OR lower(email) = lower($5))`
+	args := []any{containing(f.Text), containing(f.NameHas), containing(f.EmailHas), f.Name, f.Email}
+	if err := db.read.one(ctx, `SELECT COUNT(*)`+has, args, &all); err != nil {
 		return nil, 0, fmt.Errorf("catalog: users: %w", db.explain(err))
 	}
-	page, err = list(ctx, db, "users", `SELECT `+userColumns+has+` ORDER BY name LIMIT $2 OFFSET $3`,
-		[]any{containing(text), limit(n), skip}, scanUser)
+	page, err = list(ctx, db, "users", `SELECT `+userColumns+has+` ORDER BY name LIMIT $6 OFFSET $7`, append(args, limit(n), skip), scanUser)
 	return page, all, err
 }
 
@@ -124,7 +142,7 @@ func scanUser(scan func(...any) error) (User, error) {
 		created, login  int64
 		identified      int64
 	)
-	err := scan(&u.ID, &u.Name, &u.Email, &u.Admin, &u.Disabled, &issuer, &subject, &groups, &created, &login, &identified)
+	err := scan(&u.ID, &u.Name, &u.Email, &u.Admin, &u.Disabled, &issuer, &subject, &groups, &created, &login, &identified, &u.RealName, &u.Comment)
 	if err == nil {
 		err = json.Unmarshal([]byte(groups), &u.Groups)
 	}
@@ -155,9 +173,19 @@ func (tx *Tx) ReplacePassword(name, was, password string) error {
 	return tx.alter("replace password of "+name, `UPDATE users SET password = $3 WHERE name = $1 AND password = $2`, name, was, password)
 }
 
-// SetEmail writes where a user can be reached.
-func (tx *Tx) SetEmail(name, email string) error {
-	return tx.alter("set address of "+name, `UPDATE users SET email = $2 WHERE name = $1`, name, email)
+// SetProfile writes what is said of a user.
+func (tx *Tx) SetProfile(name string, p Profile) error {
+	return tx.alter("set profile of "+name, `UPDATE users SET email = $2, real_name = $3, comment = $4 WHERE name = $1`, name, p.Email, p.RealName, p.Comment)
+}
+
+// EmailTaken reports whether an address, in whatever case, is that of a user other than one of a
+// number.
+func (tx *Tx) EmailTaken(email string, but int64) (bool, error) {
+	var n int
+	if err := tx.one(`SELECT COUNT(*) FROM users WHERE lower(email) = lower($1) AND id <> $2`, []any{email, but}, &n); err != nil {
+		return false, tx.spoil(err, "look for the address %s", email)
+	}
+	return n > 0, nil
 }
 
 // SetSecret writes the SHA-256 of what a user gives to docker login instead of a password; nil

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,8 @@ type ArtifactFilter struct {
 	MediaType string          // is its own
 	Tagged    bool            // those with a tag that is not gone
 	Untagged  bool            // those without
+	Subject   registry.Digest // is what they refer to
+	Own       bool            // those that refer to nothing that the repository has
 	Roots     bool            // those with such a tag, or that no other manifest of the repository is made of
 }
 
@@ -118,6 +121,33 @@ func (db *DB) shelf(ctx context.Context, repo registry.Repo) (s shelf, err error
 	return s, err
 }
 
+// follows holds for what refers to another manifest that the repository has.
+const follows = `EXISTS (SELECT 1 FROM subjects a JOIN links o ON o.content_id = a.subject_id
+	WHERE a.manifest_id = l.content_id AND o.repository_id = %s AND o.manifest = 1)`
+
+// CountArtifacts says of each of some repositories how many artifacts it has
+// for itself, as Roots and Own list them. A repository is named by its ID.
+func (db *DB) CountArtifacts(ctx context.Context, repositories []int64) (map[int64]int64, error) {
+	counts := map[int64]int64{}
+	for chunk := range slices.Chunk(repositories, step) {
+		var c conditions
+		ids := set(&c, chunk)
+		err := db.read.each(ctx, `SELECT l.repository_id, COUNT(*) FROM links l JOIN content c ON c.id = l.content_id
+			WHERE l.repository_id IN (`+ids+`) AND l.manifest = 1
+			AND (l.through = 0 OR EXISTS (SELECT 1 FROM tags t WHERE t.repository_id = l.repository_id AND t.digest = c.digest AND t.gone = 0))
+			AND NOT `+fmt.Sprintf(follows, "l.repository_id")+` GROUP BY l.repository_id`, c.args, func(rows *sql.Rows) error {
+			var id, n int64
+			err := rows.Scan(&id, &n)
+			counts[id] = n
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("catalog: count artifacts: %w", db.explain(err))
+		}
+	}
+	return counts, nil
+}
+
 // query asks for columns of the links that a filter lets through.
 func (f ArtifactFilter) query(s shelf, columns string) (string, conditions, error) {
 	from := ` FROM links l`
@@ -148,6 +178,16 @@ func (f ArtifactFilter) query(s shelf, columns string) (string, conditions, erro
 	}
 	if f.Untagged {
 		c.where("NOT "+tagged+")", s.id)
+	}
+	if f.Subject != "" {
+		key, err := pack(f.Subject)
+		if err != nil {
+			return "", c, err
+		}
+		c.where("c.id IN (SELECT a.manifest_id FROM subjects a JOIN content o ON o.id = a.subject_id WHERE o.digest = %s)", key)
+	}
+	if f.Own {
+		c.where("NOT "+follows, s.id)
 	}
 	if f.Roots {
 		c.where("(l.through = 0 OR "+tagged+"))", s.id)

@@ -117,6 +117,18 @@ func testArtifact(t *testing.T, db *DB) {
 	if err != nil || a.Subject != dg("image") || a.ArtifactType != "application/signature" || !a.PulledAt.IsZero() || len(a.Tags) != 0 {
 		t.Errorf("the signature is %+v, %v", a, err)
 	}
+	for want, filter := range map[string]ArtifactFilter{"image": {Own: true}, "signature": {Subject: dg("image")}} {
+		if all, total, err := db.BrowseArtifacts(t.Context(), web, filter, Page{}); err != nil || total != 1 || called(all, "image", "signature") != want {
+			t.Errorf("%+v: %q of %d, %v, want %s", filter, called(all, "image", "signature"), total, err, want)
+		}
+	}
+	shown, err := db.Repository(t.Context(), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := db.CountArtifacts(t.Context(), []int64{shown.ID, 999}); err != nil || len(counts) != 1 || counts[shown.ID] != 1 {
+		t.Errorf("counted %v, %v, want the image", counts, err)
+	}
 	for _, reference := range []string{"gone", "never", "lost", "absent", string(dg("layer")), string(dg("absent"))} {
 		if a, err := db.Artifact(t.Context(), web, reference); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s is %+v, %v", reference, a, err)
