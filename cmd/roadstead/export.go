@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"roadstead/registry/estate"
 	"roadstead/storage/catalog"
 )
 
@@ -45,8 +46,21 @@ func (c *ConfigExport) Run(std streams) error {
 		if err != nil {
 			return err
 		}
+		if err := exportPlan(ctx, std, data.Catalog); err != nil {
+			return err
+		}
 		return export(std, all)
 	})
+}
+
+// exportPlan says in a comment when content is collected, if that was set by API: there is no key for it.
+func exportPlan(ctx context.Context, std streams, db *catalog.DB) error {
+	plan, set, err := estate.PlanIn(ctx, db)
+	if err == nil && set {
+		_, err = fmt.Fprintf(std.out, "# Collections run by the schedule %q, which was set by the API (PUT /api/v2.0/system/gc/schedule) and\n"+
+			"# goes before collect.every. There is no key for it: set it again where this file is used.\n\n", cmp.Or(plan.Cron, "never"))
+	}
+	return err
 }
 
 // whole is a configuration with all that was made here, of either kind. The passwords of registries in

@@ -24,6 +24,7 @@ uploads: { max: 1500MB, idle: 36h }
 collect: { every: 12h }
 audit: { keep: 365d }
 project_creation: adminonly
+allow_private_networks: [ 10.0.0.0/8 ]
 memory: 32MiB
 log: { level: warn, format: json }
 hosts: { quay.mirror.example.com: quay.io }
@@ -97,6 +98,7 @@ func TestConfigExport(t *testing.T) {
 		for i := range c.Projects {
 			p := &c.Projects[i]
 			p.Remote.Password, p.Remote.PasswordSecret = "", ""
+			p.Remote.Networks = nil // which a configuration gets when it is put in force
 			if p.Name == "docker.io" {
 				p.Remote.Proxy = ""
 			}
@@ -134,4 +136,25 @@ func TestConfigExport(t *testing.T) {
 func sorted(c Config) Config {
 	slices.SortFunc(c.Projects, func(a, b Project) int { return cmp.Compare(a.Name, b.Name) })
 	return c
+}
+
+// A schedule that was set by API is at least said.
+func TestConfigExportSaysTheSchedule(t *testing.T) {
+	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var out bytes.Buffer
+	if err := exportPlan(t.Context(), streams{out: &out}, db); err != nil || out.Len() > 0 {
+		t.Errorf("nothing was set: %q, %v", out.String(), err)
+	}
+	if err := db.Durable(t.Context(), func(tx *catalog.Tx) error {
+		return tx.PutSetting("collect", map[string]string{"type": "Custom", "cron": "0 0 5 * * *"})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := exportPlan(t.Context(), streams{out: &out}, db); err != nil || !strings.HasPrefix(out.String(), `# Collections run by the schedule "0 0 5 * * *"`) {
+		t.Errorf("a schedule: %q, %v", out.String(), err)
+	}
 }

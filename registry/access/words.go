@@ -54,6 +54,7 @@ var systemWords = func() map[right]right {
 		Adapters:      {registry.List},
 		Quotas:        {registry.Read, registry.List, registry.Update},
 		Robots:        {registry.Read, registry.List},
+		Users:         {registry.Read, registry.List},
 		Configuration: {registry.Read},
 		Statistics:    {registry.Read},
 		Volumes:       {registry.Read},
@@ -68,13 +69,13 @@ var systemWords = func() map[right]right {
 	return all
 }()
 
-// idle are resources of Harbor that there is nothing of here: scans, labels, replications. Robots
+// idle are resources of Harbor that there is nothing of here: scans, labels, replications, groups. Robots
 // in scripts and states of Terraform have permissions on them, which are taken and kept, and are
 // good for nothing. They are not among PermissionWords.
 var idle = []registry.Kind{
-	"artifact-label", "export-cve", "helm-chart", "helm-chart-version", "helm-chart-version-label", "jobservice-monitor", "label",
+	"artifact-label", "export-cve", "helm-chart", "helm-chart-version", "helm-chart-version-label", "jobservice-monitor", "label", "ldap-user",
 	"notification-policy", "preheat-instance", "preheat-policy", "purge-audit", "replication", "replication-policy",
-	"sbom", "scan", "scan-all", "scanner", "security-hub",
+	"sbom", "scan", "scan-all", "scanner", "security-hub", "user-group",
 }
 
 // actions are all that there are.

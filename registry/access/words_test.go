@@ -13,7 +13,7 @@ import (
 
 // What Harbor's own robots are mostly given, in its words.
 const harborsWords = `
-system: audit-log:list catalog:read garbage-collection:create garbage-collection:list garbage-collection:read garbage-collection:stop
+system: user:read user:list audit-log:list catalog:read garbage-collection:create garbage-collection:list garbage-collection:read garbage-collection:stop
 system: garbage-collection:update project:create project:list quota:list quota:read quota:update registry:create registry:delete registry:list
 system: registry:read registry:update replication-adapter:list robot:list robot:read system-volumes:read
 project: accessory:list artifact-addition:read artifact:create artifact:delete artifact:list artifact:read immutable-tag:create
@@ -54,6 +54,15 @@ func TestWordsOfHarborAreListedAndTaken(t *testing.T) {
 		}
 		if len(slices.Compact(slices.Clone(words))) != len(words) {
 			t.Errorf("a word is listed twice: %v", words)
+		}
+	}
+}
+
+// Groups are the provider's here: permissions on them are taken and kept, as robots elsewhere have them.
+func TestWordsOfGroupsAreTaken(t *testing.T) {
+	for _, word := range []Word{{"user-group", "create", ""}, {"user-group", "list", ""}, {"ldap-user", "list", ""}} {
+		if _, err := PermissionOf("system", SystemScope, []Word{word}); err != nil {
+			t.Errorf("%+v: %v", word, err)
 		}
 	}
 }

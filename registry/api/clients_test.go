@@ -180,6 +180,48 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// TestRetentionOfProxies: a proxy keeps from its first day on what was pulled in the last seven; how many
+// there are is said by the one rule that it has, and by its policy.
+func TestRetentionOfProxies(t *testing.T) {
+	r := open(t)
+	_, id := r.makes("admin", v2+"/registries", fmt.Sprintf(`{"name":"hub","type":"docker-registry","url":%q}`, r.upstream.URL()))
+	project, id := r.makes("admin", v2+"/projects", `{"project_name":"proxy","registry_id":`+id+`}`)
+	if got := r.wants(200, "admin", "GET", project, "").object(t)["metadata"].(map[string]any)["retention_id"]; got != id {
+		t.Errorf("retention_id = %v, want %q", got, id)
+	}
+	path := v2 + "/retentions/" + id
+	days := func() any {
+		t.Helper()
+		rules := r.wants(200, "admin", "GET", path, "").object(t)["rules"].([]any)
+		rule := rules[0].(map[string]any)
+		if len(rules) != 1 || rule["template"] != "nDaysSinceLastPull" {
+			t.Errorf("rules = %v", rules)
+		}
+		return rule["params"].(map[string]any)["nDaysSinceLastPull"]
+	}
+	if got := days(); got != 7.0 {
+		t.Errorf("a new proxy keeps for %v days, want 7", got)
+	}
+	sent := strings.ReplaceAll(fmt.Sprintf(retention, id), "latestPushedK", "nDaysSinceLastPull")
+	r.wants(200, "admin", "PUT", path, sent)
+	same(t, "policy", r.wants(200, "admin", "GET", path, "").object(t), object(t, sent))
+	if got := r.wants(200, "admin", "GET", "/api/roadstead/v1/projects/proxy/policy", "").object(t)["keep"]; got != "240h0m0s" {
+		t.Errorf("keep = %v, want ten days", got)
+	}
+	r.wants(200, "admin", "PUT", "/api/roadstead/v1/projects/proxy/policy", `{"keep":"48h"}`)
+	if got := days(); got != 2.0 {
+		t.Errorf("kept for %v days, want the two of the policy", got)
+	}
+	r.wants(400, "admin", "PUT", path, fmt.Sprintf(retention, id))
+	r.wants(400, "admin", "PUT", path, strings.Replace(sent, `"pattern":"**"`, `"pattern":"web"`, 1))
+	r.wants(200, "admin", "DELETE", path, "")
+	if got := days(); got != 7.0 {
+		t.Errorf("after a deletion it keeps for %v days, want 7", got)
+	}
+	r.makes("admin", v2+"/retentions", sent)
+	r.wants(409, "admin", "POST", v2+"/retentions", sent)
+}
+
 // TestAccessories: what refers to an image is listed with it and not beside it, and is not counted; a
 // chart has what it says of itself.
 func TestAccessories(t *testing.T) {
@@ -303,6 +345,9 @@ func TestCollections(t *testing.T) {
 	r.wants(200, "admin", "PUT", schedule, `{"schedule":{"type":"None"}}`)
 	if a := r.wants(200, "admin", "GET", schedule, ""); a.body != "" {
 		t.Errorf("schedule None = %q, want an empty body", a.body)
+	}
+	if p := r.cleaner.plan; p != nil {
+		t.Errorf("after None the plan is %+v, want what the configuration says", p)
 	}
 	path, _ := r.makes("admin", schedule, `{"schedule":{"type":"Manual"},"parameters":{"dry_run":true}}`)
 	one := r.wants(200, "admin", "GET", path, "").object(t)

@@ -66,7 +66,7 @@ func metadata(p catalog.Project) map[string]string {
 		steered(shown, localOnNotFound, p.Policy.KeepGone)
 	}
 	delete(shown, "retention_id")
-	if p.Metadata[retentionKey] != "" || p.Retention != (catalog.Retention{}) {
+	if !p.Hosted() && !p.Configured || retains(p) { // a proxy keeps what was pulled from its first day on
 		shown["retention_id"] = strconv.FormatInt(p.ID, 10)
 	}
 	return shown

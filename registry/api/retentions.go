@@ -102,6 +102,44 @@ func (b retentionBody) meaning() (r catalog.Retention, schedule string, err erro
 	return r, schedule, nil
 }
 
+// usualKeep is how long a proxy keeps what was pulled when nobody has said anything else, as in Harbor.
+const usualKeep = 7 * 24 * time.Hour
+
+// keep is how long a proxy keeps what was pulled: all that a policy can say of one. What else is here
+// goes when room is needed, and not by a rule.
+func (b retentionBody) keep() (keep time.Duration, err error) {
+	for i, rule := range b.Rules {
+		if rule.Disabled {
+			continue
+		}
+		if rule.Template != "nDaysSinceLastPull" || !rule.everything() || rule.Action != "" && rule.Action != "retain" {
+			return 0, invalid("rule %d: a proxy keeps what was pulled in the last days, of all repositories and tags (nDaysSinceLastPull, ** in both selectors), and knows no other rule: pin what is to stay", i+1)
+		}
+		n, err := rule.parameter()
+		if err != nil {
+			return 0, invalid("rule %d: %v", i+1, err)
+		}
+		keep = max(keep, time.Duration(n)*24*time.Hour)
+	}
+	if keep == 0 {
+		return 0, invalid("a proxy has one rule, nDaysSinceLastPull: how long it keeps at least what was pulled")
+	}
+	return keep, nil
+}
+
+// keeps is how long a proxy keeps what was pulled.
+func keeps(p catalog.Project) time.Duration {
+	if p.Policy.Keep != nil {
+		return *p.Policy.Keep
+	}
+	return usualKeep
+}
+
+// retains reports whether somebody has said which tags of a project stay.
+func retains(p catalog.Project) bool {
+	return p.Metadata[retentionKey] != "" || p.Retention != (catalog.Retention{}) || !p.Hosted() && p.Policy.Keep != nil
+}
+
 // everything reports whether a rule is about all repositories and tags of the project.
 func (r retentionRule) everything() bool {
 	all := func(selectors []selector, decoration string) bool {
@@ -150,7 +188,7 @@ func (c *call) createRetention() error {
 		return err
 	}
 	err = c.estate.ChangeRules(c.ctx(), c.who, registry.Create, access.Retention, estate.Ref{ID: b.Scope.Ref}, func(p *catalog.Project) error {
-		if p.Metadata[retentionKey] != "" || p.Retention != (catalog.Retention{}) {
+		if retains(*p) {
 			return &registry.Fault{Code: registry.Conflict, Message: fmt.Sprintf("project %s has a retention already: change /retentions/%d", p.Name, p.ID)}
 		}
 		return b.apply(p, kept)
@@ -163,12 +201,20 @@ func (c *call) createRetention() error {
 
 // apply writes a policy into a project.
 func (b retentionBody) apply(p *catalog.Project, kept string) error {
+	if p.Metadata == nil {
+		p.Metadata = map[string]string{}
+	}
+	if !p.Hosted() {
+		keep, err := b.keep()
+		if err != nil {
+			return err
+		}
+		p.Policy.Keep, p.Metadata[retentionKey] = &keep, kept
+		return nil
+	}
 	retention, schedule, err := b.meaning()
 	if err != nil {
 		return err
-	}
-	if p.Metadata == nil {
-		p.Metadata = map[string]string{}
 	}
 	p.Retention, p.Schedule, p.Metadata[retentionKey] = retention, schedule, kept
 	return nil
@@ -199,11 +245,16 @@ func policyOf(p catalog.Project) (map[string]any, bool) {
 	)
 	kept := []byte(p.Metadata[retentionKey])
 	if len(kept) > 0 && json.Unmarshal(kept, &b) == nil && json.Unmarshal(kept, &sent) == nil {
-		if r, schedule, err := b.meaning(); err == nil && r == p.Retention && schedule == p.Schedule {
+		if !p.Hosted() {
+			if keep, err := b.keep(); err == nil && keep == keeps(p) {
+				return sent, true
+			}
+		} else if r, schedule, err := b.meaning(); err == nil && r == p.Retention && schedule == p.Schedule {
 			return sent, true
 		}
 	}
-	if p.Retention == (catalog.Retention{}) {
+	// How long a declared proxy keeps what was pulled says the configuration, and only that knows.
+	if p.Hosted() && p.Retention == (catalog.Retention{}) || !p.Hosted() && p.Configured {
 		return nil, false
 	}
 	rules := []any{}
@@ -217,8 +268,12 @@ func policyOf(p catalog.Project) (map[string]any, bool) {
 	if n := p.Retention.Newest; n > 0 {
 		add("latestPushedK", n)
 	}
-	if d := p.Retention.Pulled; d > 0 {
-		add("nDaysSinceLastPull", int((d+24*time.Hour-1)/(24*time.Hour)))
+	pulled := p.Retention.Pulled
+	if !p.Hosted() {
+		pulled = keeps(p)
+	}
+	if pulled > 0 {
+		add("nDaysSinceLastPull", int((pulled+24*time.Hour-1)/(24*time.Hour)))
 	}
 	cron := p.Schedule
 	if cron == estate.Never {
@@ -257,8 +312,11 @@ func (c *call) deleteRetention() error {
 		return err
 	}
 	err = c.estate.ChangeRules(c.ctx(), c.who, registry.Delete, access.Retention, estate.Ref{ID: id}, func(p *catalog.Project) error {
-		if p.Metadata[retentionKey] == "" && p.Retention == (catalog.Retention{}) {
+		if p.Hosted() && !retains(*p) {
 			return unknown("project %s has no retention", p.Name)
+		}
+		if !p.Hosted() {
+			p.Policy.Keep = nil
 		}
 		p.Retention, p.Schedule = catalog.Retention{}, ""
 		delete(p.Metadata, retentionKey)

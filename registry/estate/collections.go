@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"roadstead/registry"
@@ -26,6 +27,9 @@ type (
 	Cleaning     = hosted.Cleaning
 	CleaningPlan = hosted.Plan
 )
+
+// noPlan is the type of a plan that takes back what was set.
+const noPlan = "None"
 
 // The names of settings.
 const (
@@ -74,18 +78,20 @@ func (e *Estate) Collecting(ctx context.Context, p registry.Principal) (Plan, bo
 	if err := e.may(p, registry.Read, access.Collection, ""); err != nil {
 		return Plan{}, false, err
 	}
-	return e.plan(ctx)
+	return PlanIn(ctx, e.catalog)
 }
 
-func (e *Estate) plan(ctx context.Context) (plan Plan, set bool, err error) {
-	err = e.catalog.Setting(ctx, planSetting, &plan)
+// PlanIn is Collecting for whoever has the catalog itself.
+func PlanIn(ctx context.Context, db *catalog.DB) (plan Plan, set bool, err error) {
+	err = db.Setting(ctx, planSetting, &plan)
 	if errors.Is(err, catalog.ErrNotFound) {
 		return Plan{}, false, nil
 	}
 	return plan, err == nil, err
 }
 
-// SetCollecting sets the plan.
+// SetCollecting sets the plan, or with the type None takes back what was set: then it is again as the
+// configuration says, which is where one writes down that nothing is to be collected by itself.
 func (e *Estate) SetCollecting(ctx context.Context, p registry.Principal, plan Plan) error {
 	if err := e.may(p, registry.Update, access.Collection, ""); err != nil {
 		return err
@@ -94,18 +100,20 @@ func (e *Estate) SetCollecting(ctx context.Context, p registry.Principal, plan P
 	if err != nil {
 		return invalid("plan.wrong", "%v", err)
 	}
-	was, set, err := e.plan(ctx)
+	was, set, err := PlanIn(ctx, e.catalog)
 	if err != nil {
 		return err
+	}
+	put := func(tx *catalog.Tx) error { return tx.PutSetting(planSetting, plan) }
+	if plan.Type == noPlan {
+		made, put = nil, func(tx *catalog.Tx) error { return tx.DropSetting(planSetting) }
 	}
 	plan.UpdatedAt = time.Now()
 	plan.CreatedAt = plan.UpdatedAt
 	if set {
 		plan.CreatedAt = was.CreatedAt
 	}
-	err = e.access.Audited(ctx, p.Name(), registry.Update, access.Collection, "schedule", plan.Type+" "+plan.Cron, func(tx *catalog.Tx) error {
-		return tx.PutSetting(planSetting, plan)
-	})
+	err = e.access.Audited(ctx, p.Name(), registry.Update, access.Collection, "schedule", strings.TrimSpace(plan.Type+" "+plan.Cron), put)
 	if err == nil {
 		e.config.Cleaner.SetPlan(made)
 	}
@@ -143,9 +151,13 @@ func (e *Estate) Follow(ctx context.Context) error {
 		return err
 	}
 	e.access.SetAnyoneCreates(creators.Anyone)
-	plan, set, err := e.plan(ctx)
-	if err != nil || !set {
+	plan, set, err := PlanIn(ctx, e.catalog)
+	if err != nil {
 		return err
+	}
+	if !set {
+		e.config.Cleaner.SetPlan(nil)
+		return nil
 	}
 	made, err := plan.hosted()
 	if err != nil {

@@ -26,6 +26,7 @@ func (e *Estate) ChangeRules(ctx context.Context, p registry.Principal, action r
 		switch kind {
 		case access.Retention:
 			kept.Retention, kept.Schedule, kept.Metadata = next.Retention, next.Schedule, next.Metadata
+			kept.Policy.Keep = next.Policy.Keep // which is all that a proxy has of it
 		case access.Immutable:
 			kept.Immutable, kept.Metadata = next.Immutable, next.Metadata
 		}

@@ -33,6 +33,18 @@ func (tx *Tx) KeepSetting(name string, value any) error {
 	return nil
 }
 
+// DropSetting forgets a setting. There may be none.
+func (tx *Tx) DropSetting(name string) error {
+	_, err := tx.exec(`DELETE FROM settings WHERE name = $1`, name)
+	if err == nil {
+		err = tx.changed()
+	}
+	if err != nil {
+		return tx.spoil(err, "drop setting %s", name)
+	}
+	return nil
+}
+
 // Setting reads a setting into value, or returns ErrNotFound and leaves it.
 func (db *DB) Setting(ctx context.Context, name string, value any) error {
 	var text string
