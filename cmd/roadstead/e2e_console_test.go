@@ -216,7 +216,7 @@ func (s *sitting) lookAtArtifact() {
 func (s *sitting) lookAround() {
 	for _, page := range []struct{ name, path string }{
 		{"overview", "/c/"}, {"search", "/c/search?q=busy"}, {"connect", "/c/connect"}, {"connect-podman", "/c/connect?for=podman"}, {"jobs", "/c/jobs"},
-		{"audit", "/c/audit"}, {"users", "/c/users"}, {"user-new", "/c/users/new"}, {"account", "/c/account"},
+		{"audit", "/c/audit"}, {"users", "/c/users"}, {"robots-system", "/c/robots"}, {"user-new", "/c/users/new"}, {"account", "/c/account"},
 		{"projects", "/c/projects"}, {"registries-all", "/c/registries"}, {"project-form", "/c/projects/new"}, {"registry-form", "/c/registries/new"},
 	} {
 		s.open(s.node.url + page.path)

@@ -53,6 +53,7 @@ func TestMirrors(t *testing.T) {
 		{"two parts", []estate.Project{of("prom", "quay.io", "prometheus"), of("k", "quay.io", "k8s.csi/x")}, "quay.io ^prometheus/(.*) prom ^k8s[.]csi/x/(.*) k"},
 		{"no part beside the whole", []estate.Project{of("prom", "quay.io", "prometheus"), of("quay.io", "quay.io", "", "quay.io")}, "quay.io (^.+$) quay.io"},
 		{"no part of a part", []estate.Project{of("a", "quay.io", "x"), of("b", "quay.io", "x/y"), of("c", "quay.io", "xy")}, "quay.io ^x/(.*) a ^xy/(.*) c"},
+		{"no name that is none of a registry", []estate.Project{of("team", "harbor.lan", "", "team", "localhost:5000")}, "localhost:5000 (^.+$) team"},
 		{"one that no name leads to", []estate.Project{of("second", "quay.io", "")}, ""},
 	} {
 		var got []string

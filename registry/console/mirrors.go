@@ -53,7 +53,9 @@ func mirrors(all []estate.Project) []mirror {
 	}
 	for _, p := range all {
 		for _, host := range p.Names {
-			add(host, part{"", p.Name})
+			if strings.ContainsAny(host, ".:") { // another is an organisation of Docker Hub to clients
+				add(host, part{"", p.Name})
+			}
 		}
 	}
 	for _, p := range all {

@@ -55,7 +55,7 @@ func rke2Snippets(s site) []snippet {
 		fmt.Fprintf(&b, "    auth:\n      username: %q\n      password: %q\n", robotName, robotSecret)
 	}
 	if s.secure() {
-		b.WriteString("#    tls:\n#      ca_file: /etc/ssl/certs/roadstead-ca.pem\n")
+		b.WriteString("#     tls:\n#       ca_file: /etc/ssl/certs/roadstead-ca.pem\n")
 	}
 	return append(list, snippet{"/etc/rancher/rke2/registries.yaml", "hint.rke2.configs", b.String()})
 }
