@@ -34,3 +34,20 @@ func (p Pattern) Matches(repo, tag string) bool {
 func (p Pattern) MatchesRepo(repo string) bool {
 	return doublestar.MatchUnvalidated(p.repo, repo)
 }
+
+// Glob is a glob on one kind of names, of repositories or of tags, as in a Pattern. The empty one
+// matches every name.
+type Glob string
+
+// Check says why it is no glob, or nil.
+func (g Glob) Check() error {
+	if !doublestar.ValidatePattern(string(g)) {
+		return fmt.Errorf("%q is not a pattern: write * for a part of a component and ** for any number of them", Clip(string(g)))
+	}
+	return nil
+}
+
+// Matches reports whether a name fits. That of a repository is below its project.
+func (g Glob) Matches(name string) bool {
+	return g == "" || doublestar.MatchUnvalidated(string(g), name)
+}

@@ -143,6 +143,9 @@ func retention(r Retain) []string {
 	if r.Pulled > 0 {
 		all = append(all, "keeps tags pulled within "+durationText(r.Pulled))
 	}
+	if n := len(r.Rules); n > 0 {
+		all = append(all, fmt.Sprintf("keeps by %d %s", n, either(n == 1, "rule", "rules")))
+	}
 	switch {
 	case len(all) == 0 || r.Schedule == "":
 	case r.Schedule == hosted.Never:

@@ -130,7 +130,7 @@ func (c Config) hosted() []catalog.Project {
 		if p.Hosted {
 			all = append(all, catalog.Project{
 				Name: p.Name, Configured: true, Public: p.Public, Quota: p.Quota, Immutable: p.Immutable,
-				Retention: catalog.Retention{Newest: p.Retain.Newest, Pulled: p.Retain.Pulled}, Schedule: p.Retain.Schedule,
+				Retention: catalog.Retention{Newest: p.Retain.Newest, Pulled: p.Retain.Pulled, Rules: p.Retain.Rules}, Schedule: p.Retain.Schedule,
 			})
 		}
 	}
@@ -152,11 +152,11 @@ func (c Config) proxies() []Project {
 	return slices.DeleteFunc(slices.Clone(c.Projects), func(p Project) bool { return p.Hosted })
 }
 
-// Retain says which tags of a hosted project stay: those that either rule keeps. Zero in both
-// keeps all.
+// Retain says which tags of a hosted project stay: those that any of it keeps. The zero value keeps all.
 type Retain struct {
 	Newest   int
 	Pulled   time.Duration
+	Rules    []catalog.Rule
 	Schedule string // when the rest goes, in cron's words; "" is with each collection, hosted.Never by command only
 }
 

@@ -83,7 +83,7 @@ func (h holding) whole(cfg Config) (Config, error) {
 func madeHosted(row catalog.Project) Project {
 	return Project{
 		Name: row.Name, Hosted: true, Public: row.Public, Quota: row.Quota, Immutable: row.Immutable,
-		Retain: Retain{Newest: row.Retention.Newest, Pulled: row.Retention.Pulled, Schedule: row.Schedule},
+		Retain: Retain{Newest: row.Retention.Newest, Pulled: row.Retention.Pulled, Rules: row.Retention.Rules, Schedule: row.Schedule},
 	}
 }
 
@@ -298,6 +298,7 @@ func exportProject(m *mapping, p Project) {
 			m.count("newest", p.Retain.Newest)
 			m.duration("pulled", p.Retain.Pulled, 0)
 			m.text("schedule", p.Retain.Schedule)
+			exportRules(m, p.Retain.Rules)
 		})
 		return
 	}

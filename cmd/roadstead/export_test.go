@@ -35,6 +35,13 @@ projects:
   production: { hosted: true, quota: 10GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d, schedule: "0 30 3 * * *" } }
 `
 
+// exportedRules have every key of a rule, and none.
+var exportedRules = []catalog.Rule{
+	{Repositories: catalog.Selector{Glob: "web/**"}, Tags: catalog.Selector{Glob: "v*", Except: true}, Untagged: true, Newest: 3, LastPulled: 4, Pushed: 36 * time.Hour, Pulled: 48 * time.Hour},
+	{Repositories: catalog.Selector{Glob: "${a}", Except: true}, Tags: catalog.Selector{Except: true}},
+	{},
+}
+
 // What is exported means what is in force, and has no secret in it.
 func TestConfigExport(t *testing.T) {
 	dir := t.TempDir()
@@ -62,7 +69,7 @@ func TestConfigExport(t *testing.T) {
 		}
 		return errors.Join(
 			tx.PutProject(catalog.Project{Name: "ours", Quota: 12345, Immutable: []string{"v*"}}),
-			tx.PutProject(catalog.Project{Name: "nightly", Immutable: []string{"v*"}, Retention: catalog.Retention{Newest: 3}, Schedule: "@daily"}),
+			tx.PutProject(catalog.Project{Name: "nightly", Immutable: []string{"v*"}, Retention: catalog.Retention{Newest: 3, Rules: exportedRules}, Schedule: "@daily"}),
 			tx.PutProject(catalog.Project{Name: "byhand", Immutable: []string{"v*"}, Retention: catalog.Retention{Newest: 3}, Schedule: hosted.Never}))
 	})
 	if err != nil {
@@ -118,6 +125,10 @@ func TestConfigExport(t *testing.T) {
 		if p, ok := after.project(name); !ok || !p.Configured || p.Schedule != schedule {
 			t.Errorf("%s = %+v, want it declared, with its retention at %q", name, p, schedule)
 		}
+	}
+
+	if p, _ := after.project("nightly"); !p.Retention.Equal(catalog.Retention{Newest: 3, Rules: exportedRules}) {
+		t.Errorf("nightly retains by %+v", p.Retention)
 	}
 
 	// The file says when tags are retained, also when it says so no more.

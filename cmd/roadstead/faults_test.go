@@ -238,6 +238,12 @@ var faultTable = []struct {
 1: pulled: 30 has no unit; write 30s, 30m or 30h`},
 	{"retention at no time", "projects: { production: { hosted: true, retain: { newest: 3, schedule: \"0 3 * * *\" } } }\n",
 		`1: schedule: "0 3 * * *" is no schedule: write second, minute, hour, day, month and day of the week, such as 0 0 3 * * * for every night at three, UTC; or write @daily and the like, or never for by command only`},
+	{"rules of retention that are none", "projects: { production: { hosted: true, retain: { rules: [ { tag: v }, { tags: \"[v\", newest: 0 }, { tags: a, except_tags: b, pulled: 0s } ] } } }\n",
+		`1: "tag" is not a key of rules; did you mean "tags"?
+1: tags: "[v" is not a pattern; write * within a component and ** across, such as "web/**" or "v*"
+1: newest: it keeps nothing; write 1 or more, or remove the line
+1: except_tags: the rule says already which it is about; write one of except_tags and its opposite, and join patterns with {a,b}
+1: pulled: it keeps nothing; write a time, such as 30d, or remove the line`},
 	{"projects created by nobody", "project_creation: nobody\n",
 		`1: project_creation: "nobody" does not say who may create projects; write everyone or adminonly, or remove the line to let it be set by API`},
 	{"neither public nor private", "projects: { production: { hosted: true, public: everybody } }\n",

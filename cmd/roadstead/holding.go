@@ -419,7 +419,7 @@ func (h holding) declares(cfg Config, r catalog.Registry) (Project, bool) {
 // same compares all that a configuration says of a hosted project.
 func same(a, b catalog.Project) bool {
 	return a.Configured == b.Configured && a.Public == b.Public && a.Quota == b.Quota &&
-		slices.Equal(a.Immutable, b.Immutable) && a.Retention == b.Retention && a.Schedule == b.Schedule
+		slices.Equal(a.Immutable, b.Immutable) && a.Retention.Equal(b.Retention) && a.Schedule == b.Schedule
 }
 
 // checkUnused wants nothing to be here of a project that is about to be hosted: what was cached

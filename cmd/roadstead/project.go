@@ -40,6 +40,7 @@ var retainFields = []field[Retain]{
 	{"newest", func(v value, r *Retain) { v.setCount(&r.Newest) }},
 	{"pulled", func(v value, r *Retain) { v.setDuration(&r.Pulled) }},
 	{"schedule", func(v value, r *Retain) { v.setSchedule(&r.Schedule) }},
+	{"rules", readRules},
 }
 
 // setSchedule reads when tags are retained.

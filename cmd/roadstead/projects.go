@@ -220,7 +220,7 @@ func (c *ProjectShow) Run(std streams) error {
 			row("used\t%s in %d repositories", bytesText(used[p.Name].Bytes), len(repos))
 			row("quota\t%s", quotaText(p.Quota))
 			row("immutable\t%s", either(len(p.Immutable) > 0, strings.Join(p.Immutable, " "), "nothing"))
-			row("tags\t%s", either(p.Retention == catalog.Retention{}, "keeps all of them", strings.Join(retention(madeHosted(p).Retain), ", ")))
+			row("tags\t%s", either(p.Retention.None(), "keeps all of them", strings.Join(retention(madeHosted(p).Retain), ", ")))
 			row("made\t%s UTC, %s", timeText(p.CreatedAt, "-"), either(p.Configured, "by the configuration, which says the rest", "by a command"))
 			for _, m := range members {
 				row("member\t%s%s, %s", either(m.Group, "group ", ""), m.Name, m.Role)

@@ -289,10 +289,11 @@ func TestRetentionAndRules(t *testing.T) {
 	}
 	r.wants(409, "admin", "POST", v2+"/retentions", sent)
 	for _, bad := range []string{
-		strings.ReplaceAll(sent, "latestPushedK", "latestPulledN"), strings.Replace(sent, `"pattern":"**"`, `"pattern":"web"`, 1),
+		strings.ReplaceAll(sent, "latestPushedK", "latestActiveK"), strings.Replace(sent, `"pattern":"**"`, `"pattern":"[web"`, 1),
+		strings.Replace(sent, "repoMatches", "matches", 1), strings.Replace(sent, `"kind":"doublestar"`, `"kind":"label"`, 1),
 		strings.Replace(sent, "0 0 3 * * *", "every night", 1), strings.Replace(sent, `:10}`, `:0}`, 1),
 	} {
-		if a := r.wants(400, "admin", "PUT", path, bad); strings.Contains(bad, "latestPulledN") && !strings.Contains(a.body, "latestPushedK") {
+		if a := r.wants(400, "admin", "PUT", path, bad); strings.Contains(bad, "latestActiveK") && !strings.Contains(a.body, "latestPushedK") {
 			t.Errorf("%s, want it to name what is understood", a.body)
 		}
 	}
@@ -301,7 +302,7 @@ func TestRetentionAndRules(t *testing.T) {
 	same(t, "policy", r.wants(200, "admin", "GET", path, "").object(t), object(t, changed))
 	rows, err := r.db.AllProjects(t.Context())
 	r.must(err)
-	if p := rows[0]; p.Retention.Newest != 3 || p.Schedule != "0 0 3 * * *" {
+	if p := rows[0]; !p.Retention.Equal(catalog.Retention{Rules: []catalog.Rule{{Newest: 3, Untagged: true}}}) || p.Schedule != "0 0 3 * * *" {
 		t.Errorf("in force: %+v %q", p.Retention, p.Schedule)
 	}
 	r.makes("admin", path+"/executions", `{"dry_run":true}`)

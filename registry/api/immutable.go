@@ -52,7 +52,8 @@ func ruleOf(glob string) ruleBody {
 	return ruleBody{
 		ID:     1<<32 + int64(h.Sum32()), // far from those that are counted
 		Action: "immutable", Template: "immutable_template",
-		Tags: []selector{{"doublestar", "matches", tag}}, Scopes: map[string][]selector{"repository": {{"doublestar", "repoMatches", repo}}},
+		Tags:   []selector{{Kind: "doublestar", Decoration: "matches", Pattern: tag}},
+		Scopes: map[string][]selector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: repo}}},
 	}
 }
 

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"roadstead/registry"
@@ -18,89 +15,6 @@ import (
 // retentionKey is where the policy of a project is kept as it was sent, so that a client that compares
 // finds what it sent. What is in force is in the project itself.
 const retentionKey = ours + "retention"
-
-// retentionBody is a policy, as far as it means something here.
-type retentionBody struct {
-	Algorithm string          `json:"algorithm"`
-	Rules     []retentionRule `json:"rules"`
-	Scope     struct {
-		Level string `json:"level"`
-		Ref   int64  `json:"ref"`
-	} `json:"scope"`
-	Trigger struct {
-		Kind     string `json:"kind"`
-		Settings struct {
-			Cron string `json:"cron"`
-		} `json:"settings"`
-	} `json:"trigger"`
-}
-
-type retentionRule struct {
-	Disabled bool                       `json:"disabled"`
-	Action   string                     `json:"action"`
-	Template string                     `json:"template"`
-	Params   map[string]json.RawMessage `json:"params"`
-	Tags     []selector                 `json:"tag_selectors"`
-	Scopes   map[string][]selector      `json:"scope_selectors"`
-}
-
-// selector says what a rule is about.
-type selector struct {
-	Kind       string `json:"kind"`
-	Decoration string `json:"decoration"`
-	Pattern    string `json:"pattern"`
-}
-
-const understood = "what is understood is rules for all repositories and tags (** in both selectors) with the templates latestPushedK, nDaysSinceLastPull or always"
-
-// meaning is a policy as the catalog has it: which tags stay, and when the others go.
-func (b retentionBody) meaning() (r catalog.Retention, schedule string, err error) {
-	if b.Algorithm != "" && b.Algorithm != "or" {
-		return r, "", invalid("the algorithm of a retention is or: a tag stays that any of the rules keeps")
-	}
-	always := false
-	pushed := time.Duration(0)
-	for i, rule := range b.Rules {
-		if rule.Disabled {
-			continue
-		}
-		if rule.Action != "" && rule.Action != "retain" {
-			return r, "", invalid("rule %d: the action of a rule is retain", i+1)
-		}
-		if !rule.everything() {
-			return r, "", invalid("rule %d: it is about some repositories or tags only; %s", i+1, understood)
-		}
-		if rule.Template == "always" {
-			always = true
-			continue
-		}
-		n, err := rule.parameter()
-		if err != nil {
-			return r, "", invalid("rule %d: %v", i+1, err)
-		}
-		switch days := time.Duration(n) * 24 * time.Hour; rule.Template {
-		case "latestPushedK":
-			r.Newest = max(r.Newest, n)
-		case "nDaysSinceLastPull": // what was just pushed is kept for as long here, as nobody can have pulled it yet
-			r.Pulled = max(r.Pulled, days)
-		case "nDaysSinceLastPush":
-			pushed = max(pushed, days)
-		default:
-			return r, "", invalid("rule %d: the template %q is not understood; %s", i+1, registry.Clip(rule.Template), understood)
-		}
-	}
-	if pushed > 0 && pushed != r.Pulled {
-		return r, "", invalid("nDaysSinceLastPush is understood beside nDaysSinceLastPull with as many days only: tags that are pulled stay as long as those that are pushed")
-	}
-	if always {
-		r = catalog.Retention{}
-	}
-	schedule = b.Trigger.Settings.Cron
-	if schedule == "" {
-		schedule = estate.Never
-	}
-	return r, schedule, nil
-}
 
 // usualKeep is how long a proxy keeps what was pulled when nobody has said anything else, as in Harbor.
 const usualKeep = 7 * 24 * time.Hour
@@ -137,30 +51,7 @@ func keeps(p catalog.Project) time.Duration {
 
 // retains reports whether somebody has said which tags of a project stay.
 func retains(p catalog.Project) bool {
-	return p.Metadata[retentionKey] != "" || p.Retention != (catalog.Retention{}) || !p.Hosted() && p.Policy.Keep != nil
-}
-
-// everything reports whether a rule is about all repositories and tags of the project.
-func (r retentionRule) everything() bool {
-	all := func(selectors []selector, decoration string) bool {
-		return !slices.ContainsFunc(selectors, func(s selector) bool { return s.Pattern != "**" || s.Decoration != decoration })
-	}
-	for name, selectors := range r.Scopes {
-		if name != "repository" || !all(selectors, "repoMatches") {
-			return false
-		}
-	}
-	return all(r.Tags, "matches")
-}
-
-// parameter is the number of a rule, which is called as its template.
-func (r retentionRule) parameter() (int, error) {
-	text := strings.Trim(string(r.Params[r.Template]), `"`)
-	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n < 1 || n > 1e5 || n != float64(int(n)) {
-		return 0, fmt.Errorf("params.%s is a number from 1 to 100000", registry.Clip(r.Template))
-	}
-	return int(n), nil
+	return p.Metadata[retentionKey] != "" || !p.Retention.None() || !p.Hosted() && p.Policy.Keep != nil
 }
 
 // readRetentionBody reads a policy: what it means and the JSON to keep.
@@ -249,31 +140,22 @@ func policyOf(p catalog.Project) (map[string]any, bool) {
 			if keep, err := b.keep(); err == nil && keep == keeps(p) {
 				return sent, true
 			}
-		} else if r, schedule, err := b.meaning(); err == nil && r == p.Retention && schedule == p.Schedule {
+		} else if r, schedule, err := b.meaning(); err == nil && r.Equal(p.Retention) && schedule == p.Schedule {
 			return sent, true
 		}
 	}
 	// How long a declared proxy keeps what was pulled says the configuration, and only that knows.
-	if p.Hosted() && p.Retention == (catalog.Retention{}) || !p.Hosted() && p.Configured {
+	if p.Hosted() && p.Retention.None() || !p.Hosted() && p.Configured {
 		return nil, false
 	}
-	rules := []any{}
-	add := func(template string, n int) {
-		rules = append(rules, map[string]any{
-			"id": len(rules) + 1, "priority": 0, "disabled": false, "action": "retain", "template": template, "params": map[string]any{template: n},
-			"tag_selectors":   []selector{{"doublestar", "matches", "**"}},
-			"scope_selectors": map[string][]selector{"repository": {{"doublestar", "repoMatches", "**"}}},
-		})
-	}
-	if n := p.Retention.Newest; n > 0 {
-		add("latestPushedK", n)
-	}
-	pulled := p.Retention.Pulled
+	said := p.Retention
 	if !p.Hosted() {
-		pulled = keeps(p)
+		said.Pulled = keeps(p)
 	}
-	if pulled > 0 {
-		add("nDaysSinceLastPull", int((pulled+24*time.Hour-1)/(24*time.Hour)))
+	rules := []any{}
+	for i, rule := range inHarborsWords(said, p.Hosted()) {
+		rule.ID = i + 1
+		rules = append(rules, rule)
 	}
 	cron := p.Schedule
 	if cron == estate.Never {

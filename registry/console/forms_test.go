@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/storage/catalog"
 )
 
 func TestRegistryForms(t *testing.T) {
@@ -109,6 +110,32 @@ func TestAProjectAdminSetsNoQuota(t *testing.T) {
 	for _, p := range rows {
 		if p.Name == "shop" && (p.Quota != 0 || p.Retention.Newest != 3) {
 			t.Errorf("the project is %+v", p)
+		}
+	}
+}
+
+// Rules of retention that the form has no words for are shown, and stay when it is saved.
+func TestRulesStay(t *testing.T) {
+	v := open(t)
+	rules := []catalog.Rule{
+		{Repositories: catalog.Selector{Glob: "web/<b>"}, Tags: catalog.Selector{Glob: "dev-*", Except: true}, Untagged: true, Newest: 1200, Pulled: 48 * time.Hour},
+		{Tags: catalog.Selector{Except: true}, LastPulled: 2, Pushed: time.Hour}, {},
+	}
+	v.must(v.db.Durable(t.Context(), func(tx *catalog.Tx) error {
+		p, err := tx.AnyProject("shop")
+		p.Retention = catalog.Retention{Newest: 9, Rules: rules}
+		return errors.Join(err, tx.PutProject(p))
+	}))
+	b := v.as("admin")
+	for _, text := range []string{"web/&lt;b&gt;", "all but dev-*, and what has no tag", "the 1,200 pushed last or what was pulled within 2d", "the 2 pulled last or what was pushed within 1h", "everything"} {
+		b.get("/c/projects/shop/settings").has(t, http.StatusOK, text)
+	}
+	b.post("/c/projects/shop/settings", url.Values{"newest": {"3"}, "pulled": {""}}).leads(t, "/c/projects/shop/settings?done=project.changed")
+	rows, err := v.db.AllProjects(t.Context())
+	v.must(err)
+	for _, p := range rows {
+		if want := (catalog.Retention{Newest: 3, Rules: rules}); p.Name == "shop" && !p.Retention.Equal(want) {
+			t.Errorf("after the form was saved it is %+v, want %+v", p.Retention, want)
 		}
 	}
 }

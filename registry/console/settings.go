@@ -27,6 +27,7 @@ type settings struct {
 	Immutable string
 	Newest    string
 	Pulled    string
+	Rules     []ruleView
 	CanDelete bool
 	CanLimit  bool // say how much the project may have
 	CanPoint  bool // say where it asks
@@ -50,6 +51,7 @@ func (v *visit) settings(p estate.Project) settings {
 	if p.Retention.Pulled > 0 {
 		s.Pulled = writeDuration(&p.Retention.Pulled)
 	}
+	s.Rules = v.rules(p.Retention.Rules)
 	s.CanLimit = v.may(registry.Update, access.Quotas, "")
 	s.CanPoint = v.may(registry.Update, access.Registries, "")
 	return s
@@ -96,7 +98,9 @@ func (s *settings) write(p *catalog.Project) (err error) {
 				return err
 			}
 		}
-		p.Retention, err = s.retention()
+		r, err := s.retention()
+		r.Rules = p.Retention.Rules // which the form does not have
+		p.Retention = r
 		return err
 	}
 	if p.Policy.KeepGone = s.KeepGone; s.CanPoint {

@@ -3,6 +3,7 @@ package estate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -240,7 +241,11 @@ func (e *Estate) write(ctx context.Context, p registry.Principal, was catalog.Pr
 	if err := e.checkProject(ctx, next); err != nil {
 		return err
 	}
-	return e.change(ctx, deed{p, action, kind, next.Name, reach(next)}, func(tx *catalog.Tx) error {
+	detail := reach(next)
+	if kind == access.Retention && next.Hosted() {
+		detail = keeps(next.Retention)
+	}
+	return e.change(ctx, deed{p, action, kind, next.Name, detail}, func(tx *catalog.Tx) error {
 		now, err := tx.AnyProject(next.Name)
 		if err != nil {
 			return err
@@ -320,6 +325,14 @@ func reach(p catalog.Project) string {
 	return "private"
 }
 
+// keeps says in short what a retention does.
+func keeps(r catalog.Retention) string {
+	if r.None() {
+		return "keeps everything"
+	}
+	return fmt.Sprintf("keeps by %d rules", len(r.Rules)+min(r.Newest, 1)+int(min(r.Pulled, 1)))
+}
+
 const (
 	maxGlobs = 100
 
@@ -355,6 +368,18 @@ func (e *Estate) checkProject(ctx context.Context, p catalog.Project) error {
 		return Wrong("quota", "quota.wrong", "a quota is a number of bytes, or -1 for none")
 	case p.Retention.Newest < 0 || p.Retention.Pulled < 0:
 		return Wrong("retention", "retention.wrong", "a retention keeps 0 or more tags, or a time")
+	case len(p.Retention.Rules) > maxGlobs:
+		return Wrong("retention", "rules.many", "%d rules of retention are more than the %d that there may be", len(p.Retention.Rules), maxGlobs)
+	}
+	for _, rule := range p.Retention.Rules {
+		if rule.Newest < 0 || rule.LastPulled < 0 || rule.Pushed < 0 || rule.Pulled < 0 {
+			return Wrong("retention", "retention.wrong", "a retention keeps 0 or more tags, or a time")
+		}
+		for _, glob := range []string{rule.Repositories.Glob, rule.Tags.Glob} {
+			if err := registry.Glob(glob).Check(); err != nil {
+				return Wrong("retention", "glob.wrong", "%v", err)
+			}
+		}
 	}
 	for f, d := range map[string]*time.Duration{"ttl": p.Policy.TTL, "stale_for": p.Policy.StaleFor, "keep": p.Policy.Keep} {
 		if d != nil && *d < 0 {
@@ -364,7 +389,7 @@ func (e *Estate) checkProject(ctx context.Context, p catalog.Project) error {
 	if p.Hosted() {
 		return nil
 	}
-	if p.Quota > 0 || len(p.Immutable) > 0 || p.Retention != (catalog.Retention{}) {
+	if p.Quota > 0 || len(p.Immutable) > 0 || !p.Retention.None() {
 		return invalid("proxy.rules", "a proxy has neither a quota nor rules for tags: what it keeps is evicted when room is needed")
 	}
 	if _, err := e.findRegistry(ctx, p.Registry); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -160,11 +159,8 @@ func (r *Registry) toRetain(o Order) []*project {
 		case o.Project == "" && p.schedule != nil: // it has a time of its own, or none
 			p.Retention = catalog.Retention{}
 		}
-		if p.Retention == (catalog.Retention{}) {
-			if !o.Untagged {
-				continue
-			}
-			p.Retention.Newest = math.MaxInt // every tag stays
+		if p.untagged = o.Untagged; p.Retention.None() && !p.untagged {
+			continue
 		}
 		some = append(some, &p)
 	}
@@ -205,7 +201,7 @@ func (a *agenda) look(now time.Time) (first time.Time) {
 		wanted[""] = entry{every: a.registry.every}
 	}
 	for name, p := range *a.registry.projects.Load() {
-		if p.schedule != nil && p.Retention != (catalog.Retention{}) {
+		if p.schedule != nil && !p.Retention.None() {
 			wanted[name] = entry{schedule: *p.schedule, order: Order{Project: name}}
 		}
 	}

@@ -12,6 +12,7 @@ type project struct {
 	catalog.Project
 	immutable []registry.Pattern
 	schedule  *Schedule // of its retention; nil: with each collection; zero: by order only
+	untagged  bool      // manifests without a tag go by the time of grace, also where no rule is
 }
 
 // Never is the schedule of a project whose tags are retained by order only.
@@ -31,6 +32,13 @@ func newProject(p catalog.Project) (*project, error) {
 			return nil, fmt.Errorf("project %s: %w", p.Name, err)
 		}
 		parsed.immutable = append(parsed.immutable, pattern)
+	}
+	for _, rule := range p.Retention.Rules {
+		for _, glob := range []string{rule.Repositories.Glob, rule.Tags.Glob} {
+			if err := registry.Glob(glob).Check(); err != nil {
+				return nil, fmt.Errorf("project %s: %w", p.Name, err)
+			}
+		}
 	}
 	if p.Schedule != "" {
 		parsed.schedule = &Schedule{}

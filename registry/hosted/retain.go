@@ -19,20 +19,21 @@ type Retired struct {
 	Digest registry.Digest
 }
 
-// Retain retires, in each repository of a project, the tags that neither of its rules keeps, and
+// Retain retires, in each repository of a project, the tags that none of its rules keeps, and
 // then the manifests that this leaves without a tag, unless they are part of an index that stays or
 // refer to something that stays. What refers to a manifest that goes, goes with it, and so do
 // cosign's tags, which are named after an image. Immutable tags stay, and all that they lead to.
 //
 // A manifest that has had no tag before stays for the time of grace, because whoever pushes an
 // index pushes its manifests first; and as long as it is pulled by its digest, if pulls count.
-// Dry it only says what would go. A project without rules keeps everything.
+// Dry it only says what would go. A project without rules keeps everything, and so does a repository
+// that none of them is about.
 func (r *Registry) Retain(ctx context.Context, project string, dry bool) ([]Retired, error) {
 	p, err := r.project(registry.Repo{Project: project})
 	if err != nil {
 		return nil, err
 	}
-	if p.Retention == (catalog.Retention{}) {
+	if p.Retention.None() {
 		return nil, nil
 	}
 	return r.retain(ctx, p, dry)
@@ -46,7 +47,10 @@ func (r *Registry) retain(ctx context.Context, p *project, dry bool) ([]Retired,
 	}
 	var all []Retired
 	err := r.catalog.ProjectRepositories(ctx, project, func(repo registry.Repo) error {
-		t := &retention{registry: r, project: p, repo: repo, now: time.Now()}
+		t := &retention{registry: r, project: p, repo: repo, rules: p.retention(repo), now: time.Now()}
+		if t.rules.None() {
+			return nil
+		}
 		if err := t.read(ctx); err != nil {
 			return err
 		}
@@ -76,10 +80,12 @@ type retention struct {
 	registry *Registry
 	project  *project
 	repo     registry.Repo
+	rules    catalog.Retention
 	now      time.Time
 
 	tags      []tagged
 	manifests []catalog.Revision
+	here      map[registry.Digest]bool // the manifests
 	keep      map[registry.Digest]bool // manifests and blobs
 	done      []Retired
 }
@@ -87,7 +93,7 @@ type retention struct {
 type tagged struct {
 	name string
 	catalog.Tag
-	image registry.Digest // what it is named after; "" for most
+	image registry.Digest // what it stays and goes with, such as what it is named after; "" for most
 	keep  bool
 }
 
@@ -99,10 +105,31 @@ func (t *retention) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.registry.catalog.Revisions(ctx, t.repo, func(m catalog.Revision) error {
-		t.manifests = append(t.manifests, m)
+	t.here = map[registry.Digest]bool{}
+	err = t.registry.catalog.Revisions(ctx, t.repo, func(m catalog.Revision) error {
+		t.manifests, t.here[m.Digest] = append(t.manifests, m), true
 		return nil
 	})
+	if len(t.rules.Rules) > 0 {
+		t.tie()
+	}
+	return err
+}
+
+// tie has the tags of what refers to something here stay and go with that, which is how Harbor's
+// rules look at it.
+func (t *retention) tie() {
+	subjects := map[registry.Digest]registry.Digest{}
+	for _, m := range t.manifests {
+		if t.here[m.Subject] {
+			subjects[m.Digest] = m.Subject
+		}
+	}
+	for i := range t.tags {
+		if tag := &t.tags[i]; tag.image == "" {
+			tag.image = subjects[tag.Digest]
+		}
+	}
 }
 
 // namesake returns the image that a tag of cosign's, or of a client that keeps referrers under a tag,
@@ -119,7 +146,7 @@ func namesake(tag string) registry.Digest {
 
 // choose decides what stays.
 func (t *retention) choose(ctx context.Context) error {
-	var roots []registry.Digest
+	roots := t.keepCandidates()
 	for _, tag := range t.keepTags() {
 		roots = append(roots, tag.Digest)
 	}
@@ -128,8 +155,8 @@ func (t *retention) choose(ctx context.Context) error {
 		loses[tag.Digest] = true
 	}
 	for _, m := range t.manifests {
-		young := !loses[m.Digest] && t.within(m.LinkedAt, t.registry.grace)
-		if young || t.within(m.UsedAt, t.project.Retention.Pulled) {
+		young := !loses[m.Digest] && within(t.now, m.LinkedAt, t.registry.grace)
+		if young || within(t.now, m.UsedAt, t.rules.Pulled) {
 			roots = append(roots, m.Digest)
 		}
 	}
@@ -152,18 +179,18 @@ func (t *retention) keepTags() []tagged {
 	byPush := make([]*tagged, 0, len(t.tags))
 	for i := range t.tags {
 		tag := &t.tags[i]
-		tag.keep = t.project.fixed(t.repo, tag.name)
+		tag.keep = tag.keep || t.project.fixed(t.repo, tag.name)
 		if tag.image != "" {
 			// It may have been pushed before its image.
-			tag.keep = tag.keep || t.within(tag.CheckedAt, t.registry.grace)
+			tag.keep = tag.keep || within(t.now, tag.CheckedAt, t.registry.grace)
 			continue
 		}
-		pulled := t.project.Retention.Pulled
-		tag.keep = tag.keep || t.within(tag.CheckedAt, pulled) || t.within(tag.PulledAt, pulled)
+		pulled := t.rules.Pulled
+		tag.keep = tag.keep || within(t.now, tag.CheckedAt, pulled) || within(t.now, tag.PulledAt, pulled)
 		byPush = append(byPush, tag)
 	}
 	slices.SortStableFunc(byPush, func(a, b *tagged) int { return b.CheckedAt.Compare(a.CheckedAt) })
-	for _, tag := range byPush[:min(len(byPush), t.project.Retention.Newest)] {
+	for _, tag := range byPush[:min(len(byPush), t.rules.Newest)] {
 		tag.keep = true
 	}
 	var kept []tagged
@@ -191,10 +218,6 @@ func (t *retention) follow() (more []registry.Digest) {
 		}
 	}
 	return more
-}
-
-func (t *retention) within(at time.Time, age time.Duration) bool {
-	return age > 0 && t.now.Sub(at) < age
 }
 
 // chosen lists what would go.
@@ -245,11 +268,16 @@ func (t *retention) retire(ctx context.Context) error {
 	}
 }
 
+// countsPulls reports whether it matters when something was pulled.
+func (t *retention) countsPulls() bool {
+	return t.rules.Pulled > 0 || slices.ContainsFunc(t.rules.Rules, func(r catalog.Rule) bool { return r.Pulled > 0 || r.LastPulled > 0 })
+}
+
 // retireTag removes a tag if nobody has pushed or pulled it since.
 func (t *retention) retireTag(ctx context.Context, tag tagged) error {
 	r := t.registry
 	defer r.locks.tags(t.repo, []string{tag.name})()
-	if t.project.Retention.Pulled > 0 && r.pulls.waits(t.repo, tag.name) {
+	if t.countsPulls() && r.pulls.waits(t.repo, tag.name) {
 		return nil
 	}
 	return t.forget(ctx, Retired{t.repo, tag.name, tag.Digest}, func(tx *catalog.Tx, proj *project) ([]catalog.Unlinked, error) {

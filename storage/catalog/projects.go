@@ -33,13 +33,6 @@ type Project struct {
 // Hosted reports whether it is a project that people push to.
 func (p Project) Hosted() bool { return p.Registry == 0 }
 
-// Retention says which tags of each repository stay: those that either rule keeps. The zero
-// value keeps all of them.
-type Retention struct {
-	Newest int           // so many, by the time of their last push; zero: the rule keeps none
-	Pulled time.Duration // pulled or pushed within this time; zero: the rule keeps none
-}
-
 // Policy says how a proxy caches. The zero value is what one has of which nothing was said.
 type Policy struct {
 	Prefix string `json:"prefix,omitempty"` // before the names of upstream's repositories
@@ -82,8 +75,8 @@ func (tx *Tx) putProject(p Project) error {
 	if err != nil {
 		return err
 	}
-	var texts [3]string
-	for i, v := range []any{append([]string{}, p.Immutable...), p.Policy, p.Metadata} {
+	var texts [4]string
+	for i, v := range []any{append([]string{}, p.Immutable...), p.Policy, p.Metadata, append([]Rule{}, p.Retention.Rules...)} {
 		b, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -91,13 +84,14 @@ func (tx *Tx) putProject(p Project) error {
 		texts[i] = string(b)
 	}
 	of := sql.NullInt64{Int64: p.Registry, Valid: p.Registry != 0}
-	_, err = tx.exec(`INSERT INTO projects (name, configured, registry_id, public, quota, immutable, keep_newest, keep_pulled, policy, metadata, created_at, updated_at, schedule)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)
+	_, err = tx.exec(`INSERT INTO projects (name, configured, registry_id, public, quota, immutable, keep_newest, keep_pulled, policy, metadata, created_at, updated_at, schedule, keep_rules)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)
 		ON CONFLICT (name) DO UPDATE SET configured = excluded.configured, registry_id = excluded.registry_id, public = excluded.public,
 			quota = excluded.quota, immutable = excluded.immutable, keep_newest = excluded.keep_newest, keep_pulled = excluded.keep_pulled,
-			policy = excluded.policy, metadata = excluded.metadata, updated_at = excluded.updated_at, schedule = excluded.schedule`,
+			policy = excluded.policy, metadata = excluded.metadata, updated_at = excluded.updated_at, schedule = excluded.schedule,
+			keep_rules = excluded.keep_rules`,
 		p.Name, bit(p.Configured), of, bit(p.Public), p.Quota, texts[0],
-		p.Retention.Newest, p.Retention.Pulled.Milliseconds(), texts[1], texts[2], millis(time.Now()), p.Schedule)
+		p.Retention.Newest, p.Retention.Pulled.Milliseconds(), texts[1], texts[2], millis(time.Now()), p.Schedule, texts[3])
 	if err != nil {
 		return err
 	}
@@ -167,7 +161,7 @@ func (db *DB) Generation(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-const projectColumns = `id, name, configured, registry_id, public, quota, immutable, keep_newest, keep_pulled, policy, metadata, created_at, updated_at, schedule`
+const projectColumns = `id, name, configured, registry_id, public, quota, immutable, keep_newest, keep_pulled, policy, metadata, created_at, updated_at, schedule, keep_rules`
 
 // Projects lists all hosted projects, in the order of their names.
 func (db *DB) Projects(ctx context.Context) ([]Project, error) {
@@ -196,16 +190,19 @@ func (tx *Tx) AnyProject(name string) (Project, error) {
 
 func scanProject(scan func(...any) error) (Project, error) {
 	var (
-		p                           Project
-		of                          sql.NullInt64
-		immutable, policy, metadata string
-		pulled, created, updated    int64
+		p                                  Project
+		of                                 sql.NullInt64
+		immutable, policy, metadata, rules string
+		pulled, created, updated           int64
 	)
 	err := scan(&p.ID, &p.Name, &p.Configured, &of, &p.Public, &p.Quota, &immutable, &p.Retention.Newest, &pulled,
-		&policy, &metadata, &created, &updated, &p.Schedule)
+		&policy, &metadata, &created, &updated, &p.Schedule, &rules)
 	if err == nil {
 		err = errors.Join(json.Unmarshal([]byte(immutable), &p.Immutable), json.Unmarshal([]byte(policy), &p.Policy),
-			json.Unmarshal([]byte(metadata), &p.Metadata))
+			json.Unmarshal([]byte(metadata), &p.Metadata), json.Unmarshal([]byte(rules), &p.Retention.Rules))
+	}
+	if len(p.Retention.Rules) == 0 {
+		p.Retention.Rules = nil
 	}
 	p.Registry = of.Int64
 	p.Retention.Pulled = time.Duration(pulled) * time.Millisecond

@@ -12,7 +12,9 @@ import (
 func testProjects(t *testing.T, db *DB) {
 	production := Project{
 		Name: "production", Configured: true, Public: true, Quota: 1 << 40, Immutable: []string{"**:v*", "web:1"},
-		Retention: Retention{Newest: 10, Pulled: 30 * 24 * time.Hour},
+		Retention: Retention{Newest: 10, Pulled: 30 * 24 * time.Hour, Rules: []Rule{
+			{Repositories: Selector{Glob: "web"}, Tags: Selector{Glob: "v*", Except: true}, Untagged: true, Newest: 1, LastPulled: 2, Pushed: time.Hour, Pulled: time.Minute}, {},
+		}},
 	}
 	generation := func() int64 {
 		n, err := db.Generation(t.Context())

@@ -46,14 +46,17 @@ type Revision struct {
 	Subject  registry.Digest // what it refers to, or ""
 	LinkedAt time.Time       // when it was last pushed
 	UsedAt   time.Time       // when its content was last pulled by its digest, or first stored
+	PulledAt time.Time       // when it was last pulled from here, as far as somebody told; zero: nobody did
+	Loose    bool            // no index here is made of it
 }
 
 // Revisions calls fn for each manifest that a repository has directly. An error of fn ends it and is
 // returned. It reads a page at a time, as ProjectTags does.
 func (db *DB) Revisions(ctx context.Context, repo registry.Repo, fn func(Revision) error) error {
 	read := func(after revisionRow) (all []revisionRow, err error) {
-		err = db.read.each(ctx, `SELECT c.id, c.digest, c.size, l.linked_at, c.used_at, o.digest FROM repositories r
+		err = db.read.each(ctx, `SELECT c.id, c.digest, c.size, l.linked_at, c.used_at, p.pulled_at, l.through = 0, o.digest FROM repositories r
 			JOIN links l ON l.repository_id = r.id JOIN content c ON c.id = l.content_id
+			LEFT JOIN last_pulls p ON p.content_id = l.content_id AND p.repository_id = l.repository_id
 			LEFT JOIN subjects s ON s.manifest_id = c.id LEFT JOIN content o ON o.id = s.subject_id
 			WHERE r.name = $1 AND l.content_id > $2 AND l.direct = 1 AND c.stored = 1 AND c.media_type IS NOT NULL
 			ORDER BY l.content_id LIMIT $3`, []any{repo.String(), after.id, page}, func(rows *sql.Rows) error {
@@ -78,11 +81,15 @@ func scanRevision(rows *sql.Rows) (e revisionRow, err error) {
 	var (
 		key, subject []byte
 		linked, used int64
+		pulled       sql.NullInt64
 	)
-	if err := rows.Scan(&e.id, &key, &e.Size, &linked, &used, &subject); err != nil {
+	if err := rows.Scan(&e.id, &key, &e.Size, &linked, &used, &pulled, &e.Loose, &subject); err != nil {
 		return e, err
 	}
 	e.LinkedAt, e.UsedAt = fromMillis(linked), fromMillis(used)
+	if pulled.Valid {
+		e.PulledAt = fromMillis(pulled.Int64)
+	}
 	if e.Digest, err = unpack(key); err != nil || subject == nil {
 		return e, err
 	}
