@@ -25,7 +25,7 @@ func (c *Cache) Forget(ctx context.Context, repo registry.Repo, d registry.Diges
 	if err != nil {
 		return err
 	}
-	if err := c.arrived(ctx, repo); err != nil {
+	if err := c.arrived(ctx, only(repo)); err != nil {
 		return err
 	}
 	tags, err := c.leads(ctx, repo, d)
@@ -60,7 +60,7 @@ func (c *Cache) ForgetTag(ctx context.Context, repo registry.Repo, tag string) e
 	if p.rules.pinned(repo.Name, tag) {
 		return pinned(repo, tag)
 	}
-	if err := c.arrived(ctx, repo); err != nil {
+	if err := c.arrived(ctx, only(repo)); err != nil {
 		return err
 	}
 	f := &forgetting{cache: c, project: p, repo: repo}
@@ -78,7 +78,7 @@ func (c *Cache) ForgetRepository(ctx context.Context, repo registry.Repo) error 
 	if err != nil {
 		return err
 	}
-	if err := c.arrived(ctx, repo); err != nil {
+	if err := c.arrived(ctx, only(repo)); err != nil {
 		return err
 	}
 	has, err := c.catalog.HasRepository(ctx, repo)
@@ -143,14 +143,14 @@ func (c *Cache) leads(ctx context.Context, repo registry.Repo, d registry.Digest
 	return c.catalog.TagsOf(ctx, repo, d)
 }
 
-// arrived waits until the manifests and tags of a repository that are on their way into the store
+// arrived waits until the manifests and tags of some repositories that are on their way into the store
 // are there, and until the catalog has heard of what is there: a client has its answer before that,
 // and may ask for the removal next.
-func (c *Cache) arrived(ctx context.Context, repo registry.Repo) error {
-	for _, keep := range c.keeps.matching(func(k contentKey) bool { return k.repo == repo }) {
+func (c *Cache) arrived(ctx context.Context, of func(registry.Repo) bool) error {
+	for _, keep := range c.keeps.matching(func(k contentKey) bool { return of(k.repo) }) {
 		keep.wait(ctx) // whether it could be kept is not asked here
 	}
-	for late := time.Now().Add(awayPatience); c.saves.busy(repo) && time.Now().Before(late) && ctx.Err() == nil; {
+	for late := time.Now().Add(awayPatience); c.saves.busy(of) && time.Now().Before(late) && ctx.Err() == nil; {
 		time.Sleep(glance)
 	}
 	patience, cancel := context.WithTimeout(ctx, catalogPatience)
@@ -159,6 +159,11 @@ func (c *Cache) arrived(ctx context.Context, repo registry.Repo) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// only is the repository itself.
+func only(repo registry.Repo) func(registry.Repo) bool {
+	return func(r registry.Repo) bool { return r == repo }
 }
 
 // leave is Traffic.Leave for somebody who waits for a while until content has come.

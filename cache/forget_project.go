@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"roadstead/registry"
 )
@@ -15,7 +14,8 @@ import (
 // after an error, and says of how many repositories something stays: what a pin holds, and what is
 // just being brought. ctx may end it at any time.
 func (c *Cache) ForgetProject(ctx context.Context, project string) error {
-	if err := c.settled(ctx, project); err != nil {
+	// Nobody knows the names of repositories whose first tag is only just being written.
+	if err := c.arrived(ctx, func(r registry.Repo) bool { return r.Project == project }); err != nil {
 		return err
 	}
 	var first error
@@ -53,33 +53,4 @@ func (c *Cache) ForgetProject(ctx context.Context, project string) error {
 		Message: fmt.Sprintf("%d repositories of project %s still have something of what was cached: delete them", stays, project),
 		Err:     first,
 	}
-}
-
-// settled is arrived for all of a project. Nobody knows the names of repositories whose first tag is
-// only just being written.
-func (c *Cache) settled(ctx context.Context, project string) error {
-	for _, keep := range c.keeps.matching(func(k contentKey) bool { return k.repo.Project == project }) {
-		keep.wait(ctx) // whether it could be kept is not asked here
-	}
-	for late := time.Now().Add(awayPatience); c.saves.busyIn(project) && time.Now().Before(late) && ctx.Err() == nil; {
-		time.Sleep(glance)
-	}
-	patience, cancel := context.WithTimeout(ctx, catalogPatience)
-	defer cancel()
-	if err := c.flush(patience); err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// busyIn reports whether a tag of a project is being written.
-func (w *saves) busyIn(project string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for k := range w.next {
-		if k.repo.Project == project {
-			return true
-		}
-	}
-	return false
 }

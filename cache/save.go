@@ -54,12 +54,12 @@ func (w *saves) end(k tagKey) *save {
 	return next
 }
 
-// busy reports whether a tag of a repository is being written.
-func (w *saves) busy(repo registry.Repo) bool {
+// busy reports whether a tag of some repositories is being written.
+func (w *saves) busy(of func(registry.Repo) bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k := range w.next {
-		if k.repo == repo {
+		if of(k.repo) {
 			return true
 		}
 	}
