@@ -222,6 +222,7 @@ func TestRobotFormsOfTheSystem(t *testing.T) {
 	b := v.as("admin")
 	b.get("/c/robots").has(t, http.StatusOK, "There is no robot yet", "<label for=\"in-0\">")
 	b.post("/c/robots", url.Values{"name": {"nodes"}, "in": {"some"}}).has(t, http.StatusUnprocessableEntity, `id="in-wrong"`, `value="nodes"`)
+	b.post("/c/robots", url.Values{"name": {"nodes"}, "in": {"all"}, "project": {"shop"}}).has(t, http.StatusUnprocessableEntity, `id="in-wrong"`)
 	b.post("/c/robots", url.Values{"name": {"nodes"}, "in": {"some"}, "project": {"shop", "hub"}}).has(t, http.StatusOK, "The secret of robot$nodes", "<code>shop</code>", "<code>hub</code>")
 	b.post("/c/robots", url.Values{"name": {"copier"}, "in": {"all"}, "push": {"on"}}).has(t, http.StatusOK, "The secret of robot$copier", "all projects")
 	v.as("gina").post("/c/robots", url.Values{"name": {"mine"}}).has(t, http.StatusForbidden)

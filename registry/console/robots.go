@@ -182,6 +182,8 @@ func (n newRobot) robot(p estate.Project) (r catalog.Robot, err error) {
 	switch {
 	case n.Name == "":
 		return r, estate.Wrong("name", "robot.name", "give the robot a name, such as ci")
+	case p.ID == 0 && n.All && len(n.In) > 0:
+		return r, estate.Wrong("in", "robot.in.both", "choose all projects, or these: not both")
 	case len(in) == 0:
 		return r, estate.Wrong("in", "robot.in", "choose at least one project, or all of them")
 	case n.Days != "":
