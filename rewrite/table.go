@@ -123,6 +123,15 @@ func (t *Table) Known(project string) bool {
 	return t.projects[project] != nil
 }
 
+// Default is the project that names without one belong to where a client asks by this Host header, or "".
+func (t *Table) Default(host string) string {
+	p, err := t.project(host, "", "")
+	if err != nil {
+		return ""
+	}
+	return p.Name
+}
+
 // Names are the registries that a project stands for, as ?ns= names them, in byte order.
 func (t *Table) Names(project string) []string {
 	var names []string

@@ -115,6 +115,17 @@ func TestRoute(t *testing.T) {
 
 func TestRouteWithoutDefaultProject(t *testing.T) {
 	table := newTable(t, "")
+	with := newTable(t, "docker.io")
+	for _, host := range []string{"", "some.example.com", "some.example.com:5000"} {
+		if table.Default(host) != "" || with.Default(host) != "docker.io" {
+			t.Errorf("the default projects at %q are %q and %q", host, table.Default(host), with.Default(host))
+		}
+	}
+	for host, project := range map[string]string{"quay.mirror.example": "quay.io", "MIRROR.example:8443": "redhat", "mirror.example:5000": "production", "tls.mirror.example": "quay.io"} {
+		if got := table.Default(host); got != project {
+			t.Errorf("the default project at %s is %q, want %q", host, got, project)
+		}
+	}
 	if repo, err := table.Route("", "docker.io", "busybox"); err != nil || repo.String() != "docker.io/library/busybox" {
 		t.Errorf("by ns: %v, %v", repo, err)
 	}
