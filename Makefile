@@ -1,7 +1,8 @@
 # What people do with the code. CI runs `make test`.
 
 # Which benchmarks: Peers compares with nginx and the distribution registry, process by process.
-# Pages asks for every page over 100,000 repositories.
+# Pages asks for every page over 100,000 repositories. Hot compares a node's copies of a bucket's
+# content with a directory, and its way to the bucket with minio-go's.
 BENCH ?= Peers
 BENCHTIME ?= 1x
 # How long each fuzz target gets.

@@ -24,6 +24,9 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 		return registry.Blob{}, err
 	}
 	k := contentKey{repo, d}
+	if err := c.vouchBlob(ctx, p, k); err != nil {
+		return registry.Blob{}, err
+	}
 	l := c.find(ctx, k)
 	if l == nil && c.elsewhere(ctx, k) {
 		// The bytes are here for another repository. Knowing a digest opens nothing:
@@ -34,8 +37,11 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 	}
 	if l != nil {
 		b, ok := c.blobHeld(k, l)
-		if !ok {
+		if !ok && l.direct.Load() {
 			b, ok = c.blobHere(ctx, k, l)
+		} else if !ok && c.look(d) {
+			b, ok = c.blobHere(ctx, k, l)
+			c.looked(d)
 		}
 		if ok {
 			c.touch(l, d, time.Now())
@@ -81,8 +87,11 @@ func (c *Cache) StatBlob(ctx context.Context, repo registry.Repo, d registry.Dig
 		return registry.Descriptor{}, err
 	}
 	k := contentKey{repo, d}
+	if err := c.vouchBlob(ctx, p, k); err != nil {
+		return registry.Descriptor{}, err
+	}
 	if l := c.find(ctx, k); l != nil {
-		size, err := c.stat(ctx, d)
+		size, err := c.stat(ctx, k, l)
 		if err == nil && (l.size < 0 || l.size == size) {
 			c.touch(l, d, time.Now())
 			p.figures.count(ctx, registry.Hit)
@@ -96,15 +105,25 @@ func (c *Cache) StatBlob(ctx context.Context, repo registry.Repo, d registry.Dig
 	return desc, err
 }
 
-// stat says how large the content of d is that is here, be it that a flight has just brought it.
-func (c *Cache) stat(ctx context.Context, d registry.Digest) (int64, error) {
+// stat says how large the content of a link is that is here, be it that a flight has just brought it.
+// What is only lent may have come since it was not here and so nobody's (see lent): then it is not found
+// unless it is lent as it is now.
+func (c *Cache) stat(ctx context.Context, k contentKey, l *link) (int64, error) {
+	own := l.own()
 	c.flightsMu.Lock()
-	f := c.flights[d]
+	f := c.flights[k.digest]
 	c.flightsMu.Unlock()
-	if f != nil && f.whole() {
+	if f != nil && f.whole() && (own || c.lends(f.key.repo.Project, k.repo.Project)) {
 		return f.size, nil
 	}
-	return c.store.Stat(ctx, d)
+	if own {
+		return c.store.Length(ctx, k.digest)
+	}
+	size, err := c.statStored(ctx, k.digest)
+	if err == nil && !c.lent(ctx, k) {
+		err = storage.ErrNotFound
+	}
+	return size, err
 }
 
 // blobHeld returns a small blob that is in memory.
@@ -126,7 +145,11 @@ func (held) Close() error { return nil }
 // blobHere opens a blob of a repository that links it. One of the wrong size is not the blob:
 // it will be fetched again, which heals it.
 func (c *Cache) blobHere(ctx context.Context, k contentKey, l *link) (registry.Blob, bool) {
-	content, err := c.store.Open(ctx, k.digest)
+	open := c.openStored
+	if !l.own() {
+		open = c.openLent
+	}
+	content, err := open(ctx, k.digest)
 	if err != nil {
 		if !errors.Is(err, storage.ErrNotFound) {
 			c.fault("open a stored blob", err, "repo", k.repo.String(), "digest", k.digest)
@@ -143,8 +166,8 @@ func (c *Cache) blobHere(ctx context.Context, k contentKey, l *link) (registry.B
 	if content.Size > maxHeld {
 		return registry.Blob{ReadSeekCloser: content.ReadSeekCloser, Size: content.Size}, true
 	}
+	b, err := content.Whole(k.digest, maxHeld) // which verifies it
 	content.Close()
-	b, err := c.store.Read(ctx, k.digest, maxHeld) // which verifies it
 	if err != nil {
 		c.fault("read a stored blob", err, "repo", k.repo.String(), "digest", k.digest)
 		return registry.Blob{}, false
@@ -182,8 +205,7 @@ func (c *Cache) elsewhere(ctx context.Context, k contentKey) bool {
 	if f != nil {
 		return f.key.repo != k.repo
 	}
-	_, err := c.store.Stat(ctx, k.digest)
-	return err == nil
+	return c.here(ctx, k.digest)
 }
 
 // prove asks upstream whether a repository has a blob, and remembers that it does.

@@ -34,6 +34,14 @@ type Config struct {
 	// store's floor of free space bounds it.
 	MaxSize int64
 
+	// Lead calls fn while this process is the one that makes room, of several that share the catalog,
+	// with a ctx that ends when it no longer is; it returns when its own ctx has ended. Nil: it is the
+	// only one.
+	Lead func(ctx context.Context, fn func(ctx context.Context))
+
+	// Node is what others call this process while it makes room; "" without a cluster.
+	Node string
+
 	Log *slog.Logger // nil: nothing is logged
 }
 
@@ -46,27 +54,41 @@ type Cache struct {
 	store   *storage.Store
 	catalog *catalog.DB
 	maxSize int64
+	lead    func(ctx context.Context, fn func(ctx context.Context))
+	node    string
 	log     *slog.Logger
 
 	projects atomic.Pointer[map[string]*project]
 	memory   *memory
 
-	refreshes group[tagKey, tagRecord]
-	doubts    group[registry.Digest, struct{}]
-	fetches   group[contentKey, registry.Manifest]
-	keeps     group[contentKey, struct{}] // manifests on their way into the store
-	listings  group[listingKey, listing]
+	refreshes  group[tagKey, tagRecord]
+	doubts     group[registry.Digest, struct{}]
+	fetches    group[contentKey, registry.Manifest]
+	keeps      group[contentKey, struct{}] // manifests on their way into the store
+	listings   group[listingKey, listing]
+	judgements group[contentKey, verdict]
+	stats      group[registry.Digest, bool] // whether something is in the store
+	lookUps    group[contentKey, found]     // what the catalog says
+	tagLooks   group[tagKey, foundTag]      // of a tag
 
 	flightsMu sync.Mutex
 	flights   map[registry.Digest]*flight
+	looks     map[registry.Digest]bool // that somebody looks for in the store
 
 	recorder  recorder
 	saves     saves // of tags
 	forgotten forgotten
+	absent    absence
 	calm      calm
+	storing   time.Duration   // as the constant says
+	assures   []time.Duration // assureAfter, but in tests
 	pressure  chan struct{}
-	wanted    atomic.Int64 // bytes that there was no room for since the last look
-	totals    totals
+
+	quietUntil atomic.Int64 // nobody consults the catalog before that, in nanoseconds since 1970
+	saidAway   atomic.Int64 // when it was last said that it is away
+
+	wanted atomic.Int64 // bytes that there was no room for since the last look
+	totals totals
 
 	short atomic.Bool // the last look found too much of which not enough may go
 
@@ -101,15 +123,23 @@ func New(cfg Config) (*Cache, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Lead == nil {
+		cfg.Lead = func(ctx context.Context, fn func(context.Context)) { fn(ctx) }
+	}
 	c := &Cache{
 		store:    cfg.Store,
 		catalog:  cfg.Catalog,
 		maxSize:  cfg.MaxSize,
+		lead:     cfg.Lead,
+		node:     cfg.Node,
 		log:      cfg.Log,
 		memory:   newMemory(cfg.Memory),
 		flights:  map[registry.Digest]*flight{},
+		looks:    map[registry.Digest]bool{},
 		recorder: newRecorder(),
 		calm:     calm{quiet: quiet},
+		storing:  storing,
+		assures:  assureAfter,
 		pressure: make(chan struct{}, 1),
 	}
 	c.forgotten.start()
@@ -169,7 +199,7 @@ func (c *Cache) permitted(repo registry.Repo) (*project, error) {
 // and at the end waits for every flight and writes what is left.
 func (c *Cache) Run(ctx context.Context) error {
 	var housekeeping sync.WaitGroup
-	housekeeping.Go(func() { c.keepRoom(ctx) })
+	housekeeping.Go(func() { c.lead(ctx, c.keepRoom) })
 	recorded := make(chan struct{})
 	go func() {
 		defer close(recorded)
@@ -192,6 +222,9 @@ func (c *Cache) step(name string) {
 	}
 }
 
+// sayAgain is how often it is said that the catalog is away.
+const sayAgain = 10 * time.Second
+
 // fault counts trouble of the cache's own and says it once in the log: what happened was
 // served, but not as meant.
 func (c *Cache) fault(doing string, err error, attrs ...any) {
@@ -199,6 +232,13 @@ func (c *Cache) fault(doing string, err error, attrs ...any) {
 		return
 	}
 	c.totals.faults.Add(1)
+	if errors.Is(err, catalog.ErrUnavailable) {
+		// The same happens to every request, and one word of it in a while is enough.
+		now, last := time.Now().UnixNano(), c.saidAway.Load()
+		if now-last < int64(sayAgain) || !c.saidAway.CompareAndSwap(last, now) {
+			return
+		}
+	}
 	c.log.Warn(doing, append(attrs, "err", err)...)
 }
 

@@ -28,6 +28,9 @@ const (
 	// coldBatch is how many candidates are looked at in one go.
 	coldBatch = 256
 
+	// evictionLease lets one node at a time look how much there is and remove what is too much.
+	evictionLease = "eviction"
+
 	// turn is how many pieces the housekeeping removes before it lets a flight make room, which
 	// has clients waiting.
 	turn = 8
@@ -35,7 +38,7 @@ const (
 
 // Evict removes the least recently used content beyond the high-water mark, or as much as the
 // disk lacks of its floor and of what is wanted above it, as far as that may go. Without Run its
-// view of recency is that of the catalog.
+// view of recency is that of the catalog. The error is Conflict while another node does that.
 func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
 	c.looking.Lock()
 	defer c.looking.Unlock()
@@ -46,6 +49,25 @@ func (c *Cache) Evict(ctx context.Context) (Evicted, error) {
 	if c.maxSize <= 0 && wanted == 0 {
 		return c.say(Evicted{}), nil // without a question to the catalog
 	}
+	var done Evicted
+	held := c.catalog.Hold(ctx, evictionLease, c.node, func(ctx context.Context, _ string) { done, err = c.evict(ctx, need, wanted) })
+	if errors.Is(held, catalog.ErrHeld) {
+		return Evicted{}, c.makesRoom(ctx)
+	}
+	return done, errors.Join(err, held)
+}
+
+// makesRoom is a Conflict that says which node makes room already.
+func (c *Cache) makesRoom(ctx context.Context) error {
+	who := "another process"
+	if h, err := c.catalog.Holder(ctx, evictionLease); err == nil && h.Node != "" {
+		who = h.Node
+	}
+	return &registry.Fault{Code: registry.Conflict, Message: who + " makes room already: wait for its end"}
+}
+
+// evict is Evict of so much as the disk lacks of its floor, and of what is wanted.
+func (c *Cache) evict(ctx context.Context, need, wanted int64) (Evicted, error) {
 	usage, err := c.catalog.Evictable(ctx)
 	if err != nil {
 		return Evicted{}, fmt.Errorf("read the usage: %w", err)

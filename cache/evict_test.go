@@ -154,16 +154,54 @@ func TestUsesWaitForTheCatalog(t *testing.T) {
 	h.stop() // and with it the catalog
 	old, d := time.Now(), registry.Digest("sha256:1")
 	h.recorder.touched[d] = old
+	for i := range 2 * touchBatch {
+		h.recorder.touched[digest.FromString(fmt.Sprint(i))] = old
+	}
 	h.writeTouches()
-	if at := h.recorder.usedAt(d); !at.Equal(old) || len(h.recorder.writing) > 0 {
-		t.Errorf("used at %s, want %s; %d are still being written", at, old, len(h.recorder.writing))
+	if at := h.recorder.usedAt(d); !at.Equal(old) || len(h.recorder.writing) > 0 || len(h.recorder.touched) != 2*touchBatch+1 {
+		t.Errorf("used at %s, want %s; %d are still being written, %d wait", at, old, len(h.recorder.writing), len(h.recorder.touched))
 	}
 	touched := h.recorder.startTouches()
 	newer := old.Add(time.Hour)
 	h.recorder.touched[d] = newer
-	h.recorder.endTouches(touched, false)
+	h.recorder.endTouches(touched, []registry.Digest{d}, false)
 	if at := h.recorder.usedAt(d); !at.Equal(newer) {
 		t.Errorf("used at %s, want the newer %s", at, newer)
+	}
+}
+
+// More uses than share a transaction are all written.
+func TestUsesAreWrittenByParts(t *testing.T) {
+	h := proxy(t, newOrigin())
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
+	want, used := 2*touchBatch+1, map[registry.Digest]time.Time{}
+	if err := h.catalog.Update(t.Context(), func(tx *catalog.Tx) error {
+		for i := range want {
+			d := digest.FromString(fmt.Sprint(i))
+			if err := tx.AddBlob(registry.Repo{Project: "docker.io", Name: "library/a"}, d, 1); err != nil {
+				return err
+			}
+			used[d] = at
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h.recorder.mu.Lock()
+	h.recorder.touched = used
+	h.recorder.mu.Unlock()
+	h.writeTouches()
+	cold, _, err := h.catalog.Coldest(t.Context(), []string{"docker.io"}, at.Add(time.Second), catalog.Mark{}, -1)
+	if err != nil || len(cold) != want {
+		t.Fatalf("%d of %d are there, %v", len(cold), want, err)
+	}
+	for _, one := range cold {
+		if !one.UsedAt.Equal(at) {
+			t.Fatalf("%s was used at %s, want %s", one.Digest, one.UsedAt, at)
+		}
+	}
+	if at := h.recorder.usedAt(cold[0].Digest); !at.IsZero() {
+		t.Error("what is written still waits")
 	}
 }
 

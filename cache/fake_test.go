@@ -256,11 +256,9 @@ type house struct {
 // newHouse opens a cache on dir, which may be one that another house has left.
 func newHouse(t testing.TB, dir string, cfg Config) *house {
 	t.Helper()
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
-	if err != nil {
-		t.Fatal(err)
+	if cfg.Catalog == nil {
+		cfg.Catalog = openCatalog(t, "sqlite:"+filepath.Join(dir, "catalog.db"))
 	}
-	cfg.Catalog = db
 	if cfg.Store == nil {
 		cfg.Store = newStore(t, dir)
 	}
@@ -279,12 +277,21 @@ func newHouse(t testing.TB, dir string, cfg Config) *house {
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		<-ended
-		if err := errors.Join(db.Close(), cfg.Store.Close()); err != nil {
+		if err := errors.Join(cfg.Catalog.Close(), cfg.Store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Cleanup(h.stop)
 	return h
+}
+
+func openCatalog(t testing.TB, url string) *catalog.DB {
+	t.Helper()
+	db, err := catalog.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 func newStore(t testing.TB, dir string) *storage.Store {

@@ -30,7 +30,8 @@ type flight struct {
 	// failed, or its readers have to help themselves.
 	ready chan struct{}
 
-	// done is closed when the flight is over: its content is in the store, or will not be.
+	// done is closed when the flight is over: its content is in the store, or will not be by way of
+	// this cache. Another node from which it came may still be storing it, see keptElsewhere.
 	done chan struct{}
 
 	mu      sync.Mutex
@@ -121,7 +122,7 @@ func (f *flight) run() {
 		}
 	}()
 	err := f.fly(c.life)
-	// From here on who asks finds the content in the store, or starts anew.
+	// From here on who asks finds the content in the store or among the hot copies, or starts anew.
 	c.flightsMu.Lock()
 	delete(c.flights, f.key.digest)
 	c.flightsMu.Unlock()
@@ -177,7 +178,7 @@ func (f *flight) fetch(ctx context.Context) (*storage.Draft, int64, error) {
 	f.begin(size, draft)
 	f.cache.calm.begin()
 	defer f.cache.calm.end()
-	in := receive(src)
+	in := receive(src.ReadSeekCloser)
 	defer in.stop(cancel)
 	total, err := f.copy(in, size, draft)
 	if err != nil {
@@ -250,7 +251,9 @@ func (f *flight) copy(in *intake, size int64, draft *storage.Draft) (total int64
 			return 0, fmt.Errorf("%w: more than the %d bytes that it should have", errCorrupt, size)
 		}
 		if n > 0 {
-			f.project.figures.upstream.Add(int64(n))
+			if !p.shared {
+				f.project.figures.upstream.Add(int64(n))
+			}
 			_, err := draft.Write(p.buf[:n])
 			p.release()
 			if errors.Is(err, storage.ErrFull) {
@@ -355,23 +358,38 @@ func (f *flight) wake() {
 	}
 }
 
-// keep makes a proved draft durable and known: content, link, row. The readers have their
-// last byte by now and wait for none of it, nor do those who come while it lasts: the flight
-// serves them.
+// enter begins to write what the flight has brought, unless it was forgotten since the flight began;
+// see [forgotten.enter].
+func (f *flight) enter() (left func(), ok bool) {
+	f.mu.Lock()
+	born := f.born
+	f.mu.Unlock()
+	return f.cache.forgotten.enter(born, f.key.repo, string(f.key.digest))
+}
+
+// keep makes a proved draft durable and known: content, link, row. Where another node does that it
+// makes a hot copy, if those are kept, and nothing else. The readers have their last byte by now and
+// wait for none of it, nor do those who come while it lasts: the flight serves them.
 func (f *flight) keep(draft *storage.Draft, size int64) {
 	f.cache.calm.wait(f.cache.life)
 	ctx, cancel := f.cache.keeping()
 	defer cancel()
 	c, k := f.cache, f.key
-	f.mu.Lock()
-	born := f.born
-	f.mu.Unlock()
-	left, ok := c.forgotten.enter(born, k.repo, string(k.digest))
+	left, ok := f.enter()
 	if !ok {
 		return // those who ask now ask upstream again
 	}
 	l := c.memory.addLink(k, size)
 	l.direct.Store(true)
+	defer c.absent.end(k.digest)
+	if f.project.keptElsewhere(k.digest) {
+		if err := draft.KeepHot(); err != nil {
+			c.fault("keep a copy of a blob", err, "repo", k.repo.String(), "digest", k.digest)
+		}
+		left()
+		f.assure(draft, l, size)
+		return // one write of it is enough for all nodes
+	}
 	f.kept = true
 	err := draft.Commit(ctx)
 	if err == nil {
@@ -383,5 +401,19 @@ func (f *flight) keep(draft *storage.Draft, size int64) {
 		c.fault("commit a blob", err, "repo", k.repo.String(), "digest", k.digest)
 		return
 	}
-	c.linked(k, l, left, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
+	a := arrival{
+		write: func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) },
+		ended: func(written bool) { c.linkEnded(k, l, written, left) },
+	}
+	if c.catalog.Shared() {
+		f.mu.Lock()
+		f.holders++ // the bytes may have to be put once more
+		f.mu.Unlock()
+		a.again = func(ctx context.Context) error { return draft.Again(ctx, k.repo.String()) }
+		a.ended = func(written bool) {
+			c.linkEnded(k, l, written, left)
+			f.leave()
+		}
+	}
+	c.linked(k, a)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"roadstead/registry"
+	"roadstead/storage/accord"
 	"roadstead/storage/catalog"
 )
 
@@ -148,14 +149,7 @@ func (c *Cache) unlink(ctx context.Context, all []catalog.Unlinked) error {
 			return err
 		}
 	}
-	return c.catalog.Update(ctx, func(tx *catalog.Tx) error {
-		for _, u := range all {
-			if err := tx.Relinked(u); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return accord.Relink(ctx, c.store, c.catalog, all, true)
 }
 
 // finishUnlinks brings to their end the removals of links that were cut short. Those of hosted
@@ -185,6 +179,9 @@ func (c *Cache) finishUnlink(ctx context.Context, u catalog.Unlinked) error {
 		return nil
 	}
 	defer gone()
+	if c.catalog.Shared() {
+		return accord.Relink(ctx, c.store, c.catalog, []catalog.Unlinked{u}, false)
+	}
 	// It may be wanted again.
 	if u.Tag != "" {
 		t, err := c.catalog.Tag(ctx, u.Repo, u.Tag)

@@ -113,14 +113,7 @@ func (c *Cache) bar(ctx context.Context, repo registry.Repo, references ...strin
 	if len(references) == 0 {
 		return nil
 	}
-	under := c.forgotten.note(repo, references)
-	about := func(r registry.Repo, reference string) bool {
-		return r == repo && (slices.Contains(references, "") || slices.Contains(references, reference))
-	}
-	// Who asks from now on starts anew, and does not share the answer to a question that is barred.
-	c.refreshes.drop(func(k tagKey) bool { return about(k.repo, k.tag) })
-	c.fetches.drop(func(k contentKey) bool { return about(k.repo, string(k.digest)) })
-	c.keeps.drop(func(k contentKey) bool { return about(k.repo, string(k.digest)) })
+	under := c.barred(repo, references...)
 	late := time.NewTimer(awayPatience)
 	defer late.Stop()
 	for _, w := range under {
@@ -133,4 +126,17 @@ func (c *Cache) bar(ctx context.Context, repo registry.Repo, references ...strin
 		}
 	}
 	return nil
+}
+
+// barred bars what has begun so far, and returns what is being written of it.
+func (c *Cache) barred(repo registry.Repo, references ...string) []*writing {
+	under := c.forgotten.note(repo, references)
+	about := func(r registry.Repo, reference string) bool {
+		return r == repo && (slices.Contains(references, "") || slices.Contains(references, reference))
+	}
+	// Who asks from now on starts anew, and does not share the answer to a question that is barred.
+	c.refreshes.drop(func(k tagKey) bool { return about(k.repo, k.tag) })
+	c.fetches.drop(func(k contentKey) bool { return about(k.repo, string(k.digest)) })
+	c.keeps.drop(func(k contentKey) bool { return about(k.repo, string(k.digest)) })
+	return under
 }

@@ -30,7 +30,7 @@ func (c *Cache) Freshness(ctx context.Context, repo registry.Repo, tag string) (
 	if !ok {
 		r.Tag, err = c.catalog.Tag(ctx, repo, tag)
 	}
-	if errors.Is(err, catalog.ErrNotFound) || err == nil && r.Digest == "" {
+	if errors.Is(err, catalog.ErrNotFound) || err == nil && (r.Digest == "" || r.Evicted()) {
 		return Freshness{}, &registry.Fault{Code: registry.ManifestUnknown, Message: fmt.Sprintf("%s:%s is not cached", repo, tag)}
 	}
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *Cache) Refresh(ctx context.Context, repo registry.Repo, tag string) (mo
 	}
 	k := tagKey{repo, tag}
 	born := c.forgotten.number.Load()
-	old, known := c.tag(ctx, k)
+	old, known, _ := c.tag(ctx, k)
 	check, _ := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
 		return c.refresh(p, k, old, known, born)
 	})
@@ -73,4 +73,40 @@ func (c *Cache) Refresh(ctx context.Context, repo registry.Repo, tag string) (mo
 func (c *Cache) Pinned(repo registry.Repo, tag string) bool {
 	p, err := c.project(repo)
 	return err == nil && p.rules.pinned(repo.Name, tag)
+}
+
+// Permit says why a project's rules keep what a tag or a digest stands for from being served, or nil.
+// It counts nothing.
+func (c *Cache) Permit(ctx context.Context, repo registry.Repo, tag string, d registry.Digest) error {
+	p, err := c.project(repo)
+	if err != nil {
+		return err
+	}
+	if d == "" {
+		return p.rules.permitTag(repo, tag)
+	}
+	known, err := c.catalog.Find(ctx, repo, d)
+	if err != nil {
+		return err
+	}
+	return p.rules.permitDigest(repo, d, known.Linked)
+}
+
+// Ages are for how long a tag of a project is served without a question to upstream, and for how long
+// when upstream cannot be asked; zero is without end. ok is false for what is no project here.
+func (c *Cache) Ages(project string) (ttl, staleFor time.Duration, ok bool) {
+	p, err := c.project(registry.Repo{Project: project})
+	if err != nil {
+		return 0, 0, false
+	}
+	return max(p.TTL, 0), p.StaleFor, true
+}
+
+// Remembered returns a manifest of a repository that is served from memory. It may still be on its way
+// into the store and the catalog.
+func (c *Cache) Remembered(repo registry.Repo, d registry.Digest) (registry.Manifest, bool) {
+	if l := c.memory.link(contentKey{repo, d}); l == nil || !l.own() {
+		return registry.Manifest{}, false
+	}
+	return c.memory.manifest(d)
 }

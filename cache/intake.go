@@ -23,6 +23,8 @@ type piece struct {
 	buf *[chunk]byte
 	n   int
 	err error
+
+	shared bool // another node had it, and upstream did not send it
 }
 
 func (p piece) release() { chunks.Put(p.buf) }
@@ -33,11 +35,13 @@ const ahead = 2
 // receive starts to read src. The caller stops the intake before it closes src.
 func receive(src io.Reader) *intake {
 	in := &intake{pieces: make(chan piece, ahead), enough: make(chan struct{})}
+	from, _ := src.(interface{ Shared() bool })
 	go func() {
 		defer close(in.pieces)
 		for {
 			p := piece{buf: chunks.Get().(*[chunk]byte)}
 			p.n, p.err = src.Read(p.buf[:])
+			p.shared = from != nil && from.Shared()
 			end := p.err != nil
 			select {
 			case in.pieces <- p:

@@ -37,17 +37,19 @@ func (c *Cache) lent(ctx context.Context, k contentKey) bool {
 	if f != nil {
 		return c.lends(f.key.repo.Project, k.repo.Project)
 	}
-	if _, err := c.store.Stat(ctx, k.digest); err != nil {
+	if !c.here(ctx, k.digest) {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
-	defer cancel()
 	for after, seen := "", 0; seen < mostLenders; {
 		const page = 100
-		holders, err := c.catalog.Holders(ctx, k.digest, after, page)
+		var holders []registry.Repo
+		err := c.consult(ctx, func(ctx context.Context) (err error) {
+			holders, err = c.catalog.Holders(ctx, k.digest, after, page)
+			return err
+		})
 		if err != nil {
 			c.fault("look for who lends a digest", err, "repo", k.repo.String(), "digest", k.digest)
-			return false
+			return c.laidOut(ctx, k)
 		}
 		if slices.ContainsFunc(holders, func(r registry.Repo) bool { return c.lends(r.Project, k.repo.Project) }) {
 			return true

@@ -2,10 +2,16 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
+	"time"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 
 	"roadstead/registry"
+	"roadstead/storage"
 )
 
 // A manifest that names content proves nothing of its upstream's having it: what a private project
@@ -57,6 +63,52 @@ func TestB8_PrivateContentIsLentToNobodyElse(t *testing.T) {
 		t.Errorf("of a public project: %d bytes, %v", len(got), err)
 	}
 	wantAsked(t, private) // what is lent costs nothing
+}
+
+// signing is a bucket in a directory whose content has URLs.
+type signing struct{ storagedriver.StorageDriver }
+
+func (signing) Presign(_ context.Context, _, path string, _ time.Duration) (string, error) {
+	return "https://bucket.example" + path, nil
+}
+
+// Nor does what a bucket did not have a moment ago open what it has now.
+func TestB8_PrivateContentThatHasJustCome(t *testing.T) {
+	open, private := newOrigin(), newOrigin()
+	dir := t.TempDir()
+	store, err := storage.New(storage.Config{
+		Driver: signing{filesystem.New(filesystem.DriverParameters{RootDirectory: dir, MaxThreads: 100})},
+		Drafts: t.TempDir(), Floor: -1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, dir, Config{Store: store, Projects: []Project{
+		{Name: "docker.io", Upstream: open}, {Name: "vault.io", Upstream: private, Private: true},
+	}})
+	vault := registry.Repo{Project: "vault.io", Name: "team/secret"}
+	secret := noise(100<<10, 44)
+	img := private.putImage(t, vault.Name, "1", secret)
+	if err := h.pull(t, vault, "1"); err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t)
+	if url := h.Locate(t.Context(), vault, img.layer, 0, time.Minute); url == "" {
+		t.Error("its own project is given no URL")
+	}
+	stolen := open.putImage(t, "team/stolen", "1", secret)
+	open.set(func() { delete(open.blobs, "team/stolen@"+string(stolen.layer)) })
+	if _, err := h.Manifest(t.Context(), hub("team/stolen"), stolen.manifest.Digest); err != nil {
+		t.Fatal(err)
+	}
+	h.absent.note(img.layer) // as of before the pull, on a node that had looked for it then
+	if url := h.Locate(t.Context(), hub("team/stolen"), img.layer, 0, time.Minute); url != "" {
+		t.Errorf("a public project is given %s", url)
+	}
+	h.absent.note(img.layer)
+	if desc, err := h.StatBlob(t.Context(), hub("team/stolen"), img.layer); !errors.Is(err, registry.BlobUnknown) {
+		t.Errorf("its size: %d, %v", desc.Size, err)
+	}
 }
 
 // Nor is it while it is on its way.

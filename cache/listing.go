@@ -80,6 +80,9 @@ func (c *Cache) tagPage(ctx context.Context, p *project, repo registry.Repo, aft
 		c.fault("list the tags that are here", hereErr, "repo", repo.String())
 	}
 	there, err := c.list(ctx, p, listingKey{repo: repo, after: after, n: n})
+	if p.Offline && len(here) == 0 && !c.listed(ctx, repo) {
+		return nil, false, errOffline
+	}
 	if err != nil && (!p.standIn(err) || len(here) == 0 && !c.listed(ctx, repo)) {
 		return nil, false, err
 	}
@@ -115,10 +118,11 @@ func (c *Cache) Referrers(ctx context.Context, repo registry.Repo, d registry.Di
 	}), nil
 }
 
-// list answers from memory while that is fresh, else from upstream, else from memory again.
+// list answers from memory while that is fresh, else from upstream, else from memory again. Where upstream
+// is never asked, what it once said and what is here is all there is.
 func (c *Cache) list(ctx context.Context, p *project, k listingKey) (listing, error) {
 	old, known := c.memory.list(k)
-	if known && time.Since(old.at) < p.TTL {
+	if known && time.Since(old.at) < p.TTL || p.Offline {
 		p.figures.count(ctx, registry.Hit)
 		return old, nil
 	}

@@ -33,6 +33,9 @@ func (c *Cache) Manifest(ctx context.Context, repo registry.Repo, d registry.Dig
 	}
 	if l != nil {
 		if m, ok := c.manifestHere(ctx, k, l); ok {
+			if err := c.vouch(ctx, p, k); err != nil {
+				return registry.Manifest{}, err
+			}
 			c.touch(l, d, time.Now())
 			p.figures.count(ctx, registry.Hit)
 			return m, nil
@@ -40,6 +43,9 @@ func (c *Cache) Manifest(ctx context.Context, repo registry.Repo, d registry.Dig
 	}
 	fetch, joined := c.fetch(p, k)
 	m, err := fetch.wait(ctx)
+	if err == nil {
+		err = c.vouch(ctx, p, k)
+	}
 	if err != nil {
 		return registry.Manifest{}, err
 	}
@@ -80,9 +86,11 @@ func (c *Cache) manifestHere(ctx context.Context, k contentKey, l *link) (regist
 
 // storedType is the media type under which a manifest came, or "" when nobody knows.
 func (c *Cache) storedType(ctx context.Context, k contentKey) string {
-	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
-	defer cancel()
-	found, err := c.catalog.Find(ctx, k.repo, k.digest)
+	var found catalog.Found
+	err := c.consult(ctx, func(ctx context.Context) (err error) {
+		found, err = c.catalog.Find(ctx, k.repo, k.digest)
+		return err
+	})
 	if err != nil {
 		return ""
 	}
@@ -93,10 +101,31 @@ func (c *Cache) storedType(ctx context.Context, k contentKey) string {
 // is made of it is one only for what may be lent.
 func (c *Cache) find(ctx context.Context, k contentKey) *link {
 	l := c.named(ctx, k)
-	if l != nil && !l.own() && !c.lent(ctx, k) {
+	if l != nil && !l.own() && !c.recall(ctx, k, l) && !c.lent(ctx, k) {
 		return nil
 	}
 	return l
+}
+
+// recall asks the catalog, once, whether a repository has a link of its own to what a manifest in
+// memory names there, which is so after a restart. For content in a directory that is found out by
+// linking it again, which costs nothing; in a bucket it would be three requests before a copy on this
+// node could be served.
+func (c *Cache) recall(ctx context.Context, k contentKey, l *link) bool {
+	if c.store.Together() || l.recalled.Swap(true) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
+	defer cancel()
+	found, err := c.catalog.Find(ctx, k.repo, k.digest)
+	if err != nil {
+		c.fault("look up a digest", err, "repo", k.repo.String(), "digest", k.digest)
+	}
+	if err != nil || !found.Linked || !found.Direct || c.forgotten.since(l.born, k.repo, string(k.digest)) {
+		return false
+	}
+	l.direct.Store(true)
+	return true
 }
 
 // named is what is known of a digest in a repository, be it only that a manifest names it.
@@ -104,13 +133,13 @@ func (c *Cache) named(ctx context.Context, k contentKey) *link {
 	if l := c.memory.link(k); l != nil {
 		return l
 	}
-	born := c.forgotten.number.Load()
-	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
-	defer cancel()
-	found, err := c.catalog.Find(ctx, k.repo, k.digest)
+	look, err := c.lookUp(ctx, k)
+	found, born := look.Found, look.born
 	if err != nil {
 		c.fault("look up a digest", err, "repo", k.repo.String(), "digest", k.digest)
-		return nil
+		found = catalog.Found{Size: -1}
+		found.Linked = c.laidOut(ctx, k)
+		found.Direct = found.Linked
 	}
 	if !found.Linked {
 		return nil
@@ -173,9 +202,13 @@ func (c *Cache) take(p *project, k contentKey, sent registry.Manifest, born uint
 		p.figures.corrupt.Add(1)
 		return registry.Manifest{}, corrupt(p.Name, k.digest, err)
 	}
-	p.figures.upstream.Add(m.Size)
 	l := c.learn(k.repo, m, refs)
 	l.proven.Store(true)
+	if p.keptElsewhere(k.digest) {
+		l.direct.Store(true)
+		return m, nil
+	}
+	p.figures.upstream.Add(m.Size)
 	c.keepManifest(k, l, m, refs, born)
 	return m, nil
 }
@@ -199,39 +232,41 @@ func (c *Cache) keepManifest(k contentKey, l *link, m registry.Manifest, refs re
 	l.triedAt.Store(time.Now().UnixNano())
 	c.keeps.join(k, c.work.start, func() (struct{}, error) {
 		c.calm.wait(c.life)
-		ctx, cancel := c.keeping()
-		defer cancel()
-		left, ok := c.forgotten.enter(born, k.repo, string(k.digest))
-		if !ok {
-			l.unkept()
-			return struct{}{}, nil
-		}
-		c.store.Traffic.Come(k.digest, awayPatience)
-		err := c.store.Put(ctx, m.Digest, m.Bytes)
-		if err == nil {
-			err = c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
-		}
-		if err != nil {
-			c.linkEnded(k, l, false, left)
-			c.totals.passed.Add(1)
-			c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
-			if errors.Is(err, storage.ErrFull) {
-				c.want(m.Size)
-			}
-			return struct{}{}, err
-		}
-		c.linked(k, l, left, func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) })
-		return struct{}{}, nil
+		return c.storeManifest(k, l, m, refs, born)
 	})
 }
 
-// linked has the catalog told of content that is linked in the layout, and ends its coming. It
-// counts as used now: where it has come again, the row of the first time may be old.
-func (c *Cache) linked(k contentKey, l *link, left func(), write func(*catalog.Tx) error) {
-	now := time.Now()
-	c.later(func(tx *catalog.Tx) error {
-		return errors.Join(write(tx), tx.Touch([]registry.Digest{k.digest}, now))
-	}, func(written bool) { c.linkEnded(k, l, written, left) })
+// storeManifest stores a manifest and its link, and has both written to the catalog.
+func (c *Cache) storeManifest(k contentKey, l *link, m registry.Manifest, refs registry.References, born uint64) (struct{}, error) {
+	ctx, cancel := c.keeping()
+	defer cancel()
+	left, ok := c.forgotten.enter(born, k.repo, string(k.digest))
+	if !ok {
+		l.unkept()
+		return struct{}{}, nil
+	}
+	c.store.Traffic.Come(k.digest, awayPatience)
+	put := func(ctx context.Context) error {
+		if err := c.store.Put(ctx, m.Digest, m.Bytes); err != nil {
+			return err
+		}
+		return c.store.LinkManifest(ctx, k.repo.String(), m.Digest)
+	}
+	if err := put(ctx); err != nil {
+		c.linkEnded(k, l, false, left)
+		c.totals.passed.Add(1)
+		c.fault("store a manifest", err, "repo", k.repo.String(), "digest", m.Digest)
+		if errors.Is(err, storage.ErrFull) {
+			c.want(m.Size)
+		}
+		return struct{}{}, err
+	}
+	c.linked(k, arrival{
+		write: func(tx *catalog.Tx) error { return tx.AddManifest(k.repo, m, refs) },
+		again: put,
+		ended: func(written bool) { c.linkEnded(k, l, written, left) },
+	})
+	return struct{}{}, nil
 }
 
 // linkEnded ends the coming of content. If it has got no link of its own, or the catalog does not
@@ -288,15 +323,21 @@ func (c *Cache) keepLink(k contentKey, l *link, size int64) {
 			return
 		}
 		c.store.Traffic.Come(k.digest, awayPatience)
-		_, err := c.store.Stat(ctx, k.digest) // nothing may link what is not here
-		if err == nil {
-			err = c.store.LinkBlob(ctx, k.repo.String(), k.digest)
+		link := func(ctx context.Context) error {
+			if _, err := c.store.Stat(ctx, k.digest); err != nil {
+				return err // nothing may link what is not here
+			}
+			return c.store.LinkBlob(ctx, k.repo.String(), k.digest)
 		}
-		if err != nil {
+		if err := link(ctx); err != nil {
 			c.linkEnded(k, l, false, left)
 			c.fault("link content to a repository", err, "repo", k.repo.String(), "digest", k.digest)
 			return
 		}
-		c.linked(k, l, left, func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) })
+		c.linked(k, arrival{
+			write: func(tx *catalog.Tx) error { return tx.AddBlob(k.repo, k.digest, size) },
+			again: link,
+			ended: func(written bool) { c.linkEnded(k, l, written, left) },
+		})
 	})
 }

@@ -24,6 +24,7 @@ type memory struct {
 	tags     *simplelru.LRU[tagKey, tagRecord]
 	refusals *simplelru.LRU[refusalKey, refusal]
 	lists    *simplelru.LRU[listingKey, listing]
+	verdicts *simplelru.LRU[contentKey, verdict]
 
 	born func() uint64 // the number of the last forgetting
 }
@@ -76,6 +77,7 @@ type link struct {
 	mediaType mediaType    // by the word of the manifest that named it
 	born      uint64       // the number of the last forgetting when it was learnt
 	direct    atomic.Bool  // the layout and the catalog have a link of its own, or soon will
+	recalled  atomic.Bool  // the catalog has been asked for that link
 	proven    atomic.Bool  // upstream has it in this very repository, and not only a manifest that names it
 	touchedAt atomic.Int64 // the hour, since 1970, of the last use that was noted
 	triedAt   atomic.Int64 // when, in nanoseconds since 1970, a link of its own was last written
@@ -96,7 +98,9 @@ func (m mediaType) Value() string {
 type tagRecord struct {
 	catalog.Tag
 	savedAt time.Time // when CheckedAt was last written to the catalog
-	news    bool      // the check that made this record found something else than before
+	seen    catalog.Seen
+	held    string // why the tag has not followed upstream at that check
+	news    bool   // the check that made this record found something else than before
 }
 
 // refusal is an error that is remembered for a while, so that asking again costs upstream
@@ -113,6 +117,7 @@ func newMemory(limit int64) *memory {
 	m.tags = newLRU[tagKey, tagRecord](maxTags, nil)
 	m.refusals = newLRU[refusalKey, refusal](maxRefusals, nil)
 	m.lists = newLRU[listingKey, listing](maxLists, nil)
+	m.verdicts = newLRU[contentKey, verdict](maxLinks, nil)
 	return m
 }
 
@@ -236,9 +241,7 @@ func (m *memory) forget(d registry.Digest, holdings []catalog.Holding) {
 	m.small.Remove(smallKey{d, true})
 	for _, h := range holdings {
 		if l, ok := m.links.Peek(contentKey{h.Repo, d}); ok {
-			// Whoever has it again links it again.
-			l.direct.Store(false)
-			l.triedAt.Store(0)
+			l.unlinked()
 		}
 		for _, tag := range h.Tags {
 			k := tagKey{h.Repo, tag}
@@ -315,6 +318,40 @@ func (m *memory) refusal(k refusalKey) error {
 		return nil
 	}
 	return r.err
+}
+
+// verdict returns what is known of the signatures of a manifest, or of one that names a blob.
+func (m *memory) verdict(k contentKey) (verdict, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.verdicts.Get(k)
+	if ok && !v.until.IsZero() && time.Now().After(v.until) {
+		m.verdicts.Remove(k)
+		return verdict{}, false
+	}
+	return v, ok
+}
+
+func (m *memory) addVerdict(k contentKey, v verdict) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.verdicts.Add(k, v)
+}
+
+// unjudge drops what is known of the signatures of a repository.
+func (m *memory) unjudge(repo registry.Repo) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.verdicts.Keys() {
+		if k.repo == repo {
+			m.verdicts.Remove(k)
+		}
+	}
+	for _, k := range m.refusals.Keys() {
+		if k.repo == repo {
+			m.refusals.Remove(k)
+		}
+	}
 }
 
 func (m *memory) list(k listingKey) (listing, bool) {

@@ -13,7 +13,7 @@ import (
 // Project is one proxied upstream and how it is to be cached.
 type Project struct {
 	Name     string          // first path segment of its repositories, "docker.io"
-	Upstream registry.Reader // asked with Repo.Name; optional powers: StatBlob, Tagged
+	Upstream registry.Reader // asked with Repo.Name; optional powers: StatBlob, Tagged, Kept
 
 	TTL      time.Duration // a tag asked for longer ago is checked upstream; zero: 1 minute; negative: always
 	Negative time.Duration // how long "unknown" is remembered; zero: 10 s; negative: not at all
@@ -27,6 +27,16 @@ type Project struct {
 
 	// Private: not everybody may read what it has, and so no other project lends from it.
 	Private bool
+
+	// Offline: upstream is never asked. A tag is what it is known to be, for ever, and nothing is warmed.
+	Offline bool
+	Verify  Verify // what is asked of signatures
+
+	// Cooldown is how long upstream has to have a tag point to another digest before it does so here;
+	// until then the tag stays where it was. Zero: it follows at once. A tag that was never seen before
+	// is served at once, unless CooldownNew.
+	Cooldown    time.Duration
+	CooldownNew bool
 
 	KeepGone         bool // a tag that upstream no longer has is still served
 	DenyWithUpstream bool // upstream's denial is final even when there is an older answer
@@ -76,6 +86,9 @@ func newProject(p Project, log *slog.Logger) (*project, error) {
 	if p.Keep == 0 {
 		p.Keep = defaultKeep
 	}
+	if err := checkVerify(p.Verify); err != nil {
+		return nil, err
+	}
 	rules, err := newRules(p)
 	if err != nil {
 		return nil, err
@@ -83,8 +96,21 @@ func newProject(p Project, log *slog.Logger) (*project, error) {
 	return &project{Project: p, rules: rules, figures: &figures{}, health: health{project: p.Name, log: log}}, nil
 }
 
+// keptElsewhere reports whether content that has just come is kept by another node that has the same
+// store and catalog, from which it came.
+func (p *project) keptElsewhere(d registry.Digest) bool {
+	k, ok := p.Upstream.(interface{ Kept(registry.Digest) bool })
+	return ok && k.Kept(d)
+}
+
 // fresh reports whether a tag's record answers without a question to upstream.
 func (p *project) fresh(r tagRecord, now time.Time) bool {
+	switch {
+	case r.Evicted():
+		return false // of what was evicted upstream has said nothing
+	case p.Offline:
+		return true
+	}
 	age := now.Sub(r.CheckedAt)
 	if age < -skew {
 		return false // the clock has been set back, and how old this is nobody knows
@@ -94,6 +120,9 @@ func (p *project) fresh(r tagRecord, now time.Time) bool {
 	}
 	return age < p.TTL
 }
+
+// errOffline is asking for what is not here where nobody can be asked.
+var errOffline = &registry.Fault{Code: registry.Unavailable, Message: "this server is offline, and has nothing of it", Answered: true}
 
 // skew is how far in the future a check may lie and still count: clocks are corrected by
 // seconds all the time (FAULTS P8).

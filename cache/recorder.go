@@ -2,7 +2,9 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,8 +31,8 @@ type row struct {
 }
 
 const (
-	// queued is how many writes may wait. A catalog that is that far behind is away, and
-	// waiting for it would make its trouble the clients'.
+	// queued is how many writes may wait, some MB of them. A catalog that is that far behind is
+	// away for long, and waiting for it would make its trouble the clients'.
 	queued = 8192
 
 	// batch is how many writes share a transaction: enough to make its cost small, few
@@ -43,6 +45,10 @@ const (
 	// touchEvery is how often recency goes to the catalog. Recency need not be exact to
 	// evict well; an hour's grain and a minute's delay save almost every write.
 	touchEvery = time.Minute
+
+	// touchBatch is how many uses share a transaction. Whoever writes has the only turn there is, in a
+	// cluster that of all nodes; so many take some milliseconds of it.
+	touchBatch = 1000
 
 	// mostTouched bounds the uses that wait for a catalog in trouble, to some 20 MB.
 	mostTouched = 1 << 17
@@ -111,12 +117,13 @@ func (r *recorder) startTouches() map[registry.Digest]time.Time {
 	return touched
 }
 
-// endTouches says that these are written, or could not be. Then they wait for the next time: on a
+// endTouches says that some of these are written, or could not be. Then they wait for the next time: on a
 // full disk an eviction begins with them, and must not take what was used just now.
-func (r *recorder) endTouches(touched map[registry.Digest]time.Time, written bool) {
+func (r *recorder) endTouches(touched map[registry.Digest]time.Time, some []registry.Digest, written bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for d, at := range touched {
+	for _, d := range some {
+		at := touched[d]
 		if r.writing[d].Equal(at) {
 			delete(r.writing, d)
 		}
@@ -177,7 +184,7 @@ func (c *Cache) gather(rows ...row) []row {
 // write makes a batch of writes in one transaction. When that fails each is tried alone, so
 // that one which cannot be made takes no other with it.
 func (c *Cache) write(rows []row) {
-	err := c.update(func(tx *catalog.Tx) error {
+	err := c.patiently(func(tx *catalog.Tx) error {
 		for _, r := range rows {
 			if err := r.write(tx); err != nil {
 				return err
@@ -187,7 +194,7 @@ func (c *Cache) write(rows []row) {
 	})
 	failed, why := 0, err
 	for _, r := range rows {
-		if err != nil && len(rows) > 1 {
+		if err != nil && len(rows) > 1 && !errors.Is(err, catalog.ErrUnavailable) {
 			why = c.update(r.write)
 		}
 		if why != nil {
@@ -216,17 +223,20 @@ func (c *Cache) writeTouches() {
 	}
 	// One time for all: they lie within a minute of each other.
 	var latest time.Time
-	digests := make([]registry.Digest, 0, len(touched))
-	for d, at := range touched {
-		digests = append(digests, d)
+	for _, at := range touched {
 		if at.After(latest) {
 			latest = at
 		}
 	}
-	err := c.update(func(tx *catalog.Tx) error { return tx.Touch(digests, latest) })
-	c.recorder.endTouches(touched, err == nil)
+	var err error
+	for digests := range slices.Chunk(slices.Collect(maps.Keys(touched)), touchBatch) {
+		if err == nil { // what has failed once waits for the next time, all the rest with it
+			err = c.update(func(tx *catalog.Tx) error { return tx.Touch(digests, latest) })
+		}
+		c.recorder.endTouches(touched, digests, err == nil)
+	}
 	if err != nil {
-		c.fault("write recency to the catalog", err, "digests", len(digests))
+		c.fault("write recency to the catalog", err, "digests", len(touched))
 	}
 }
 

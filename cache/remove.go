@@ -9,6 +9,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/storage"
+	"roadstead/storage/accord"
 	"roadstead/storage/catalog"
 )
 
@@ -30,7 +31,7 @@ func (c *Cache) remove(ctx context.Context, d registry.Digest, projects []string
 		return false, nil
 	}
 	removal, cold, err := c.forgetCold(ctx, d, projects, usedBefore)
-	if cold && errors.Is(err, syscall.ENOSPC) {
+	if cold && errors.Is(err, syscall.ENOSPC) && !c.catalog.Shared() {
 		// There is no room to write down what is to be forgotten. So this once the bytes go
 		// first; should a crash come between, a row stands for content that the next pull brings.
 		if err := c.store.Remove(ctx, d); err != nil {
@@ -57,16 +58,20 @@ func (c *Cache) forgetCold(ctx context.Context, d registry.Digest, projects []st
 
 // clear removes the files of content that the catalog has forgotten.
 func (c *Cache) clear(ctx context.Context, r catalog.Removal) error {
-	err := errors.Join(Unlink(ctx, c.store, r), c.store.Remove(ctx, r.Digest))
-	// Last: as long as the bytes are there, a request may put them back into memory.
-	c.memory.forget(r.Digest, r.Holdings)
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", r.Digest, err)
+	return c.left(accord.Clear(ctx, c.store, c.catalog, r, func() { c.dropped(r) }))
+}
+
+// dropped drops from memory what is gone from the store. It comes last: as long as the bytes are there, a
+// request may put them back into memory.
+func (c *Cache) dropped(r catalog.Removal) { c.memory.forget(r.Digest, r.Holdings) }
+
+// left leaves to others what is not ours to bring to its end.
+func (c *Cache) left(err error) error {
+	if errors.Is(err, catalog.ErrNotOurs) {
+		c.fault("leave a removal to whoever looks next", err)
+		return nil
 	}
-	if err := c.catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Removed(r.Digest) }); err != nil {
-		return fmt.Errorf("end the removal of %s: %w", r.Digest, err)
-	}
-	return nil
+	return err
 }
 
 // Unlink removes the links that the layout has of content which the catalog has forgotten. A tag
@@ -103,13 +108,6 @@ func (c *Cache) finishRemoval(ctx context.Context, r catalog.Removal) error {
 		return nil
 	}
 	defer gone()
-	// It may have come again between the list and this.
-	found, err := c.catalog.Find(ctx, registry.Repo{}, r.Digest)
-	if err != nil {
-		return fmt.Errorf("look up %s: %w", r.Digest, err)
-	}
-	if found.Stored {
-		return nil
-	}
-	return c.clear(ctx, r)
+	_, err := accord.Finish(ctx, c.store, c.catalog, r.Digest, c.dropped)
+	return c.left(err)
 }

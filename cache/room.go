@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"time"
 
+	"roadstead/registry"
 	"roadstead/storage"
+	"roadstead/storage/catalog"
 )
 
 const (
@@ -16,6 +18,12 @@ const (
 
 	// removalsEvery is how often it is looked whether a scrub has left some to be finished.
 	removalsEvery = 10 * time.Minute
+
+	// verdictsEvery is how often what is known of signatures is pruned of what has long been evicted, and
+	// verdictsFor how old that has to be: an image that is pulled again within it needs no upstream to be
+	// trusted.
+	verdictsEvery = 24 * time.Hour
+	verdictsFor   = 90 * 24 * time.Hour
 
 	// rest is how long nothing presses after an eviction that could not do enough. What may not go
 	// now may not go at once, and a file system that does not say at once what a removal has freed
@@ -28,16 +36,18 @@ func (c *Cache) keepRoom(ctx context.Context) {
 	tick, removals := time.NewTicker(roomEvery), time.NewTicker(removalsEvery)
 	defer tick.Stop()
 	defer removals.Stop()
+	verdicts := time.NewTicker(verdictsEvery)
+	defer verdicts.Stop()
 	finish := true
 	for ctx.Err() == nil {
 		if finish {
 			finish = false
-			if err := errors.Join(c.finishRemovals(ctx), c.finishUnlinks(ctx)); err != nil && ctx.Err() == nil {
+			if err := errors.Join(c.finishRemovals(ctx), c.finishUnlinks(ctx), c.catalog.DropEnded(ctx)); err != nil && ctx.Err() == nil {
 				c.fault("finish what an earlier removal began", err)
 			}
 		}
 		done, err := c.Evict(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, registry.Conflict) {
 			c.fault("evict", err)
 		}
 		if err != nil || done.Short > 0 || done.Count > 0 && c.lacking() {
@@ -51,6 +61,10 @@ func (c *Cache) keepRoom(ctx context.Context) {
 		case <-tick.C:
 		case <-removals.C:
 			finish = true
+		case <-verdicts.C:
+			if err := c.update(func(tx *catalog.Tx) error { return tx.PruneVerdicts(time.Now().Add(-verdictsFor)) }); err != nil {
+				c.fault("prune what is known of signatures", err)
+			}
 		case <-c.pressure:
 		}
 	}

@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"roadstead/registry"
@@ -20,6 +22,8 @@ type Stats struct {
 	EvictedBytes, EvictedCount int64
 	PassThrough                int64 // content that could not be kept and was served all the same
 	Dropped                    int64 // writes to the catalog that were not made
+	Waiting                    int   // writes that wait for the catalog
+	LaidOut                    int64 // answers of the layout in place of the catalog, which was away
 	Faults                     int64 // troubles of the cache's own, each logged
 }
 
@@ -29,6 +33,10 @@ type Stats struct {
 type ProjectStats struct {
 	Hits, Misses, Joins, Stale int64
 	Denied                     int64 // refused by an allow or deny list
+	Unverified                 int64 // without a good signature: refused or, where that is only warned of, served
+	TagsHeld                   int64 // tags that wait for the project's cooldown now
+	Cooling                    bool  // it has one
+	Held                       int64 // answers with what a tag was before, which has moved upstream
 	Corrupt                    int64 // content from upstream that was not what its digest says
 	BytesUpstream              int64 // manifest and blob bytes received
 }
@@ -37,6 +45,7 @@ type ProjectStats struct {
 type figures struct {
 	hits, misses, joins, stale atomic.Int64
 	denied, corrupt, upstream  atomic.Int64
+	unverified, held           atomic.Int64
 }
 
 // count notes how a question was answered, for the project and for the request: a hit, a miss
@@ -53,6 +62,14 @@ func (f *figures) count(ctx context.Context, o registry.Outcome) {
 	registry.Note(ctx, o)
 }
 
+// countHeld notes that a record is older than upstream's answer, if it is.
+func (f *figures) countHeld(ctx context.Context, r tagRecord) {
+	if r.held != "" {
+		f.held.Add(1)
+		registry.NoteHeld(ctx, r.held)
+	}
+}
+
 // countStale notes an answer that was stale, and why.
 func (f *figures) countStale(ctx context.Context, why error) {
 	f.stale.Add(1)
@@ -63,6 +80,7 @@ func (f *figures) countStale(ctx context.Context, why error) {
 type totals struct {
 	evictedBytes, evictedCount atomic.Int64
 	passed, dropped, faults    atomic.Int64
+	laidOut                    atomic.Int64
 }
 
 // Stats returns the figures as they are now. Those of stored content are zero when the catalog
@@ -77,14 +95,18 @@ func (c *Cache) Stats() Stats {
 		PassThrough:  c.totals.passed.Load(),
 		Dropped:      c.totals.dropped.Load(),
 		Faults:       c.totals.faults.Load(),
+		Waiting:      len(c.recorder.queue),
+		LaidOut:      c.totals.laidOut.Load(),
 	}
 	for name, p := range *c.projects.Load() {
 		f := p.figures
 		s.Projects[name] = ProjectStats{
 			Hits: f.hits.Load(), Misses: f.misses.Load(), Joins: f.joins.Load(), Stale: f.stale.Load(),
-			Denied: f.denied.Load(), Corrupt: f.corrupt.Load(), BytesUpstream: f.upstream.Load(),
+			Cooling: p.Cooldown > 0,
+			Denied:  f.denied.Load(), Unverified: f.unverified.Load(), Held: f.held.Load(), Corrupt: f.corrupt.Load(), BytesUpstream: f.upstream.Load(),
 		}
 	}
+	c.countHeldTags(s.Projects)
 	c.flightsMu.Lock()
 	s.Flights = len(c.flights)
 	c.flightsMu.Unlock()
@@ -94,4 +116,23 @@ func (c *Cache) Stats() Stats {
 		s.StoredBytes, s.StoredCount = usage.Bytes, usage.Count
 	}
 	return s
+}
+
+// countHeldTags asks the catalog for tags that are held, if any project holds some.
+func (c *Cache) countHeldTags(of map[string]ProjectStats) {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(of)), func(p ProjectStats) bool { return p.Cooling }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), catalogPatience)
+	defer cancel()
+	held, err := c.catalog.HeldTags(ctx)
+	if err != nil {
+		return
+	}
+	for name, p := range of {
+		if p.Cooling {
+			p.TagsHeld = held[name]
+			of[name] = p
+		}
+	}
 }

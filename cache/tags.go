@@ -15,19 +15,38 @@ import (
 const saveEvery = 10 * time.Minute
 
 // Resolve says what a tag points to: from the record while it is fresh, else from upstream,
-// else, when upstream cannot be asked, from the record again.
+// else, when upstream cannot be asked, from the record again. What it points to is verified before
+// that is said, where it has to be.
 func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (registry.Descriptor, error) {
 	p, err := c.project(repo)
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
+	desc, err := c.resolve(ctx, p, repo, tag)
+	if err == nil {
+		err = c.vouchTag(ctx, p, contentKey{repo, desc.Digest}, tag)
+	}
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
+	return desc, nil
+}
+
+func (c *Cache) resolve(ctx context.Context, p *project, repo registry.Repo, tag string) (registry.Descriptor, error) {
 	if err := p.rules.permitTag(repo, tag); err != nil {
 		p.figures.denied.Add(1)
 		return registry.Descriptor{}, err
 	}
 	k := tagKey{repo, tag}
 	now, born := time.Now(), c.forgotten.number.Load()
-	record, known := c.tag(ctx, k)
+	record, known, trouble := c.tag(ctx, k)
+	if trouble && p.Cooldown > 0 {
+		// Where nobody knows where it was it would follow upstream at once, as a new one does.
+		if was, ok := c.tagLaidOut(ctx, k); ok {
+			was.seen, was.ChangedAt = record.seen, now
+			record, known = was, true
+		}
+	}
 	if known && p.fresh(record, now) {
 		if record.Gone {
 			p.figures.hits.Add(1)
@@ -35,14 +54,21 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 		}
 		c.touch(c.memory.addLink(contentKey{repo, record.Digest}, record.Size), record.Digest, now)
 		p.figures.count(ctx, registry.Hit)
+		p.figures.countHeld(ctx, record)
 		return record.Descriptor, nil
 	}
 
 	check, joined := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
 		return c.refresh(p, k, record, known, born)
 	})
-	usable := known && p.usable(record, now)
+	standIn, usable := record, known && p.usable(record, now)
+	if trouble && p.StaleFor == 0 {
+		standIn, usable = c.tagLaidOut(ctx, k)
+	}
 	answer, err := waitFor(ctx, check, usable, p.health.patience())
+	if err == nil {
+		p.figures.countHeld(ctx, answer)
+	}
 	switch {
 	case err == nil && joined:
 		p.figures.count(ctx, registry.Join)
@@ -58,7 +84,7 @@ func (c *Cache) Resolve(ctx context.Context, repo registry.Repo, tag string) (re
 			p.health.note(err)
 		}
 		p.figures.countStale(ctx, err)
-		return record.Descriptor, nil
+		return standIn.Descriptor, nil
 	default:
 		return registry.Descriptor{}, err
 	}
@@ -86,25 +112,23 @@ func waitFor(ctx context.Context, check *call[tagRecord], usable bool, patience 
 	return check.wait(ctx)
 }
 
-// tag finds the record of a tag, in memory or in the catalog. A catalog in trouble knows
+// tag finds the record of a tag, in memory or in the catalog. A catalog in trouble, which is said, knows
 // nothing: upstream will be asked.
-func (c *Cache) tag(ctx context.Context, k tagKey) (tagRecord, bool) {
+func (c *Cache) tag(ctx context.Context, k tagKey) (r tagRecord, known, trouble bool) {
 	if r, ok := c.memory.tag(k); ok {
-		return r, true
+		return r, true, false
 	}
-	born := c.forgotten.number.Load()
-	ctx, cancel := context.WithTimeout(ctx, catalogPatience)
-	defer cancel()
-	t, err := c.catalog.Tag(ctx, k.repo, k.tag)
+	look, err := c.lookUpTag(ctx, k)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return tagRecord{seen: look.seen}, false, false
+	}
 	if err != nil {
-		if !errors.Is(err, catalog.ErrNotFound) {
-			c.fault("read a tag's record", err, "repo", k.repo.String(), "tag", k.tag)
-		}
-		return tagRecord{}, false
+		c.fault("read a tag's record", err, "repo", k.repo.String(), "tag", k.tag)
+		return tagRecord{seen: look.seen}, false, true
 	}
-	r := tagRecord{Tag: t, savedAt: t.CheckedAt}
-	c.knowTag(k, r, born)
-	return r, true
+	r = tagRecord{Tag: look.Tag, savedAt: look.CheckedAt, seen: look.seen}
+	c.knowTag(k, r, look.born)
+	return r, true, false
 }
 
 // refresh asks upstream what a tag points to, and brings the manifest here before it says so:
@@ -120,7 +144,8 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born ui
 		return r, nil
 	}
 	now := time.Now()
-	desc, err := c.ask(p, k, old, known && !old.Gone, born)
+	was := known && !old.Gone || p.Cooldown > 0 && old.Digest != ""
+	desc, held, err := c.ask(p, k, old, was, born)
 	p.health.note(err)
 	switch {
 	case registry.Unknown(err):
@@ -129,7 +154,7 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born ui
 	case err != nil:
 		return tagRecord{}, err
 	}
-	next := tagRecord{Tag: catalog.Tag{Descriptor: desc, CheckedAt: now, ChangedAt: now}, news: true}
+	next := tagRecord{Tag: catalog.Tag{Descriptor: desc, CheckedAt: now, ChangedAt: now}, seen: old.seen, news: held == "", held: held}
 	if known && !old.Gone && old.Digest == desc.Digest {
 		next.ChangedAt, next.savedAt, next.news = old.ChangedAt, old.savedAt, false
 	}
@@ -141,27 +166,51 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born ui
 // one of the old record. Where there is no old one, asking for the manifest at once saves a
 // round trip; where there is, a HEAD is all that an unmoved tag costs, and Docker Hub does not
 // count it.
-func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool, born uint64) (registry.Descriptor, error) {
+//
+// held says why the answer is the old one although upstream has another.
+func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool, born uint64) (desc registry.Descriptor, held string, err error) {
 	ctx := c.life // outlives the client that asked; upstream's own time limits end it
+	waits := p.Cooldown > 0 && p.CooldownNew || !known && c.waits(ctx, p, k)
 	if t, ok := p.Upstream.(interface {
 		Tagged(context.Context, registry.Repo, string) (registry.Manifest, error)
-	}); ok && !known {
+	}); ok && !known && !waits {
 		sent, err := t.Tagged(ctx, k.repo, k.tag)
 		if err != nil {
-			return registry.Descriptor{}, err
+			return registry.Descriptor{}, "", err
 		}
 		m, err := c.take(p, contentKey{k.repo, sent.Digest}, sent, born)
-		return m.Descriptor, err
+		return m.Descriptor, "", err
 	}
-	desc, err := p.Upstream.Resolve(ctx, k.repo, k.tag)
+	desc, err = p.Upstream.Resolve(ctx, k.repo, k.tag)
 	if err != nil {
-		return registry.Descriptor{}, err
+		return registry.Descriptor{}, "", err
 	}
 	if known && old.Digest == desc.Digest {
-		return old.Descriptor, nil
+		c.followed(ctx, p, k, old.Digest)
+		if !old.Gone {
+			return old.Descriptor, "", nil // what a tag led to that was gone may have been evicted since
+		}
+	} else if known {
+		if known, err = c.servable(ctx, p, k, old); err != nil {
+			return registry.Descriptor{}, "", err
+		}
+		if !known {
+			waits = waits || c.waits(ctx, p, k)
+		}
+		if known {
+			held, err := c.withhold(ctx, p, k, desc)
+			if held != "" || err != nil {
+				return old.Descriptor, held, err
+			}
+		}
+	}
+	if !known && waits {
+		if err := c.holdNew(ctx, p, k, desc); err != nil {
+			return registry.Descriptor{}, "", err
+		}
 	}
 	m, err := c.fetchManifest(ctx, p, k.repo, desc.Digest)
-	return m.Descriptor, err
+	return m.Descriptor, "", err
 }
 
 // tagGone remembers that upstream does not have a tag. Content that the tag led to stays and
@@ -175,7 +224,7 @@ func (c *Cache) tagGone(p *project, k tagKey, old tagRecord, known bool, now tim
 		return
 	}
 	// It keeps the digest that it had: a pin holds what upstream has thrown away.
-	r := tagRecord{Tag: catalog.Tag{Descriptor: old.Descriptor, CheckedAt: now, ChangedAt: now, Gone: true}}
+	r := tagRecord{Tag: catalog.Tag{Descriptor: old.Descriptor, CheckedAt: now, ChangedAt: now, Gone: true}, seen: old.seen}
 	c.knowTag(k, r, born)
 	if !known || old.Gone {
 		return // nobody but this memory has ever heard of it

@@ -32,6 +32,9 @@ const (
 	mostNamed = 5
 )
 
+// errBringsNothing is the answer to whoever wants something brought that nobody is asked for.
+var errBringsNothing error = &registry.Fault{Code: registry.Unavailable, Message: "this server is offline and brings nothing: import an archive of what is wanted", Answered: true}
+
 // Warm brings an image here as a pull by its tag or digest would, by the same rules and flights:
 // manifest, configuration and layers, and of an index the images of some platforms,
 // "linux/amd64" or "linux/arm64/v8"; none: all of them. What is here already costs nothing.
@@ -40,10 +43,14 @@ const (
 // all, by one goroutine at a time and often. Nothing of the image is evicted before Warm returns.
 // An error names what could not be brought, and what could be brought stays.
 func (c *Cache) Warm(ctx context.Context, repo registry.Repo, reference string, platforms []string, progress func(done, total int64)) (Warmed, error) {
-	if _, err := c.permitted(repo); err != nil {
+	p, err := c.permitted(repo)
+	if err != nil {
 		return Warmed{}, err
 	}
-	w := &warming{cache: c, repo: repo, progress: progress, blobs: map[registry.Digest]*warmBlob{}, seen: map[registry.Digest]bool{}}
+	if p.Offline {
+		return Warmed{}, errBringsNothing
+	}
+	w := &warming{cache: c, repo: repo, progress: progress, signed: p.Verify.Mode != "", blobs: map[registry.Digest]*warmBlob{}, seen: map[registry.Digest]bool{}}
 	defer w.release()
 	for _, text := range platforms {
 		want, err := parsePlatform(text)
@@ -52,22 +59,34 @@ func (c *Cache) Warm(ctx context.Context, repo registry.Repo, reference string, 
 		}
 		w.platforms = append(w.platforms, want)
 	}
-	var trace registry.Trace // of the tag and its manifest, which come in one request
-	d, err := registry.ParseDigest(reference)
-	if err != nil {
-		desc, err := c.Resolve(registry.WithTrace(ctx, &trace), repo, reference)
-		if err != nil {
-			return Warmed{}, fmt.Errorf("warm %s:%s: %w", repo, reference, err)
-		}
-		d = desc.Digest
-	}
-	w.done.Digest = d
-	if err := w.manifest(ctx, d, &trace); err != nil {
-		return w.done, fmt.Errorf("warm %s: %w", repo, err)
+	if err := w.resolve(ctx, reference); err != nil {
+		return w.done, err
 	}
 	w.bring(ctx)
 	w.settle(ctx)
 	return w.done, w.verdict(ctx)
+}
+
+// resolve brings the manifests, and notes the blobs.
+func (w *warming) resolve(ctx context.Context, reference string) error {
+	var trace registry.Trace // of the tag and its manifest, which come in one request
+	d, err := registry.ParseDigest(reference)
+	if err != nil {
+		desc, err := w.cache.Resolve(registry.WithTrace(ctx, &trace), w.repo, reference)
+		if err != nil {
+			return fmt.Errorf("warm %s:%s: %w", w.repo, reference, err)
+		}
+		d = desc.Digest
+	}
+	w.done.Digest = d
+	err = w.manifest(ctx, d, &trace)
+	if err == nil && w.signed {
+		err = w.signatures(ctx, d)
+	}
+	if err != nil {
+		return fmt.Errorf("warm %s: %w", w.repo, err)
+	}
+	return nil
 }
 
 // warming is one warm-up.
@@ -75,6 +94,8 @@ type warming struct {
 	cache     *Cache
 	repo      registry.Repo
 	platforms []platform
+	signed    bool                     // signatures are brought too
+	apart     bool                     // what is noted now is a signature and no image
 	seen      map[registry.Digest]bool // manifests
 	blobs     map[registry.Digest]*warmBlob
 	order     []*warmBlob       // in which they are brought, each once
@@ -88,6 +109,7 @@ type warming struct {
 	failed   []error
 	halted   bool // upstream is in trouble, or has had enough of us: what is left is not asked for
 	progress func(done, total int64)
+	stepped  func(*warmBlob) // told of each step of a blob, with mu held; nil: nobody is
 }
 
 // warmBlob is a blob of some image. Its fields are guarded by warming.mu.
@@ -95,6 +117,7 @@ type warmBlob struct {
 	registry.Descriptor
 	written int64 // as far as it counts in here
 	whole   bool  // nothing is missing of it
+	fetched bool  // it was not here
 }
 
 // hold keeps content from being removed until the warm-up ends.
@@ -140,16 +163,10 @@ func (w *warming) stopped(ctx context.Context) bool {
 
 // blob brings one blob, unless it is here.
 func (w *warming) blob(ctx context.Context, b *warmBlob) error {
-	c := w.cache
-	k := contentKey{w.repo, b.Digest}
-	if l := c.find(ctx, k); l != nil {
-		if size, err := c.store.Stat(ctx, b.Digest); err == nil && (l.size < 0 || l.size == size) {
-			c.keepLink(k, l, size)
-			c.touch(l, b.Digest, time.Now())
-			w.whole(b, 0)
-			return nil
-		}
+	if w.found(ctx, b) {
+		return nil
 	}
+	c := w.cache
 	var trace registry.Trace
 	open, err := c.Blob(registry.WithTrace(ctx, &trace), w.repo, b.Digest)
 	if len(b.URLs) > 0 && registry.Unknown(err) {
@@ -173,6 +190,23 @@ func (w *warming) blob(ctx context.Context, b *warmBlob) error {
 	}
 	w.whole(b, open.Size)
 	return nil
+}
+
+// found reports whether a blob is here, and notes that.
+func (w *warming) found(ctx context.Context, b *warmBlob) bool {
+	c, k := w.cache, contentKey{w.repo, b.Digest}
+	l := c.find(ctx, k)
+	if l == nil {
+		return false
+	}
+	size, err := c.store.Stat(ctx, b.Digest)
+	if err != nil || l.size >= 0 && l.size != size {
+		return false
+	}
+	c.keepLink(k, l, size)
+	c.touch(l, b.Digest, time.Now())
+	w.whole(b, 0)
+	return true
 }
 
 // await waits until a flight is over, and tells how many bytes it has brought.
@@ -214,13 +248,16 @@ func (w *warming) note(b *warmBlob, written int64) {
 	if w.progress != nil {
 		w.progress(w.here, w.total)
 	}
+	if w.stepped != nil {
+		w.stepped(b)
+	}
 }
 
 // whole notes that a blob is here, and how many bytes of it were fetched.
 func (w *warming) whole(b *warmBlob, bytes int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b.whole = true
+	b.whole, b.fetched = true, b.fetched || bytes > 0
 	if bytes > 0 {
 		w.done.Blobs++
 		w.done.Bytes += bytes

@@ -122,6 +122,8 @@ func (w *warming) image(blobs []registry.Descriptor) error {
 		}
 		image = append(image, b)
 	}
-	w.images = append(w.images, image)
+	if !w.apart {
+		w.images = append(w.images, image)
+	}
 	return nil
 }

@@ -72,7 +72,7 @@ func BenchmarkCommit(b *testing.B) {
 			s := openStore(b, b.TempDir())
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				draft, err := fill(s, content)
+				draft, err := download(s, content)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -83,7 +83,7 @@ func BenchmarkCommit(b *testing.B) {
 			s := openStore(b, b.TempDir())
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				draft, err := fill(s, content)
+				draft, err := download(s, content)
 				if err == nil {
 					err = draft.Verify(d, int64(size))
 				}
@@ -119,8 +119,8 @@ func plain(b *testing.B, dir string, content []byte) {
 	}
 }
 
-// fill writes as a download does, 32 KiB at a time.
-func fill(s *Store, content []byte) (*Draft, error) {
+// download writes as a download does, 32 KiB at a time.
+func download(s *Store, content []byte) (*Draft, error) {
 	d, err := s.Draft(digest.SHA256, int64(len(content)))
 	if err != nil {
 		return nil, err

@@ -10,26 +10,64 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Content is open content. With Config.Root the reader is an *os.File, so that the kernel can
-// send it; it stays readable when the content is removed or replaced.
+// Content is open content. With Config.Root, and where there is a copy of it on this machine, the
+// reader is an *os.File, so that the kernel can send it; it stays readable when the content is removed
+// or replaced. While a copy is being made the reader has the method
+//
+//	Section(most int64) (*os.File, int64, error)
+//
+// which waits for the next bytes and returns a file that stands at them, with how many there are.
 type Content struct {
 	io.ReadSeekCloser
 	Size int64 // of what is stored, in bytes, which need not be what it should be
+
+	hot *hot // whose copy it is; nil: none
 }
 
 // Open opens content, or fails with ErrNotFound. The bytes are not checked, and a zero-length
 // or truncated file is what it is: callers compare Size with what they know. ctx bounds the
 // life of what is returned. The caller closes it.
+//
+// Where there are copies on this machine one of them will do, whatever has become of the content
+// itself: callers ask the catalog first.
 func (s *Store) Open(ctx context.Context, d digest.Digest) (Content, error) {
 	name, err := blobPath(d)
 	if err != nil {
 		return Content{}, err
 	}
-	c, err := s.tree.open(ctx, name)
+	var c Content
+	if s.hot == nil {
+		c, err = s.tree.open(ctx, name)
+	} else {
+		var ok bool
+		if c, ok = s.hot.open(d); !ok {
+			c, err = s.hot.cold(ctx, d, name)
+		}
+	}
 	if err != nil {
 		return Content{}, fmt.Errorf("open %s: %w", d, err)
 	}
 	return c, nil
+}
+
+// Cool drops the copy on this machine of content that is kept elsewhere, and reports whether there
+// was one. Where content has only one place it does nothing.
+func (s *Store) Cool(d digest.Digest) bool {
+	if _, _, err := split(d); err != nil || s.hot == nil {
+		return false
+	}
+	return s.hot.drop(d)
+}
+
+// Length says how many bytes Open would find, or ErrNotFound. Unlike Stat it takes the word of a copy
+// on this machine.
+func (s *Store) Length(ctx context.Context, d digest.Digest) (int64, error) {
+	if _, _, err := split(d); err == nil && s.hot != nil {
+		if size, ok := s.hot.size(d); ok {
+			return size, nil
+		}
+	}
+	return s.Stat(ctx, d)
 }
 
 // Stat says how many bytes are stored of a digest, or ErrNotFound.
@@ -53,7 +91,31 @@ func (s *Store) Read(ctx context.Context, d digest.Digest, limit int64) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	b, err := c.Whole(d, limit)
+	c.Close()
+	if err == nil || c.hot == nil || c.Size > limit {
+		return b, err
+	}
+	// It was the copy, which is gone now.
+	if c, err = s.Open(ctx, d); err != nil {
+		return nil, err
+	}
 	defer c.Close()
+	return c.Whole(d, limit)
+}
+
+// Whole is Store.Read of content that is open and has not been read yet. A copy that is found to be
+// damaged is dropped: the next Open does not find it.
+func (c Content) Whole(d digest.Digest, limit int64) ([]byte, error) {
+	b, err := c.whole(d, limit)
+	if err != nil && c.hot != nil && c.Size <= limit {
+		c.hot.counts.damaged.Add(1)
+		c.hot.drop(d)
+	}
+	return b, err
+}
+
+func (c Content) whole(d digest.Digest, limit int64) ([]byte, error) {
 	if c.Size > limit {
 		return nil, fmt.Errorf("read %s: it is %d bytes long, at most %d were asked for", d, c.Size, limit)
 	}
@@ -106,6 +168,9 @@ func (s *Store) putWith(ctx context.Context, d digest.Digest, b []byte, links ..
 	if err := s.tree.put(ctx, append([]*item{{name: name, b: b}}, links...)...); err != nil {
 		return fmt.Errorf("put %s: %w", d, err)
 	}
+	if s.hot != nil {
+		s.hot.put(d, b)
+	}
 	return nil
 }
 
@@ -115,6 +180,10 @@ func (s *Store) Remove(ctx context.Context, d digest.Digest) error {
 	if err != nil {
 		return err
 	}
+	// The copy first, because it is of use to nobody, whatever becomes of the content; and once more,
+	// because somebody may have begun another meanwhile.
+	s.Cool(d)
+	defer s.Cool(d)
 	if err := s.tree.remove(ctx, path.Dir(name), false); err != nil {
 		return fmt.Errorf("remove %s: %w", d, err)
 	}
@@ -141,9 +210,15 @@ func (s *Store) quarantine(ctx context.Context, d digest.Digest, seen Content) (
 	if err != nil {
 		return false, err
 	}
-	moved, err := s.tree.move(ctx, from, to, seen)
+	var moved bool
+	if r, ok := s.tree.(*remote); ok && s.Apart != nil {
+		moved, err = r.moveApart(ctx, from, to, seen, func(ctx context.Context, do func(context.Context) error) error { return s.Apart(ctx, d, do) })
+	} else {
+		moved, err = s.tree.move(ctx, from, to, seen)
+	}
 	if err != nil {
 		return false, fmt.Errorf("quarantine %s: %w", d, err)
 	}
+	s.Cool(d)
 	return moved, nil
 }

@@ -486,6 +486,7 @@ func TestKill(t *testing.T) {
 // TestKillAtEveryCall ends the process before each single call to the file system, which is
 // after the one before it.
 func TestKillAtEveryCall(t *testing.T) {
+	t.Parallel()
 	dir := fastDir(t)
 	for n := 1; ; n += every(17) {
 		root := filepath.Join(dir, fmt.Sprint(n))

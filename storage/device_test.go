@@ -92,7 +92,7 @@ func (d *device) remount(t *testing.T, options string) {
 	run(t, "mount", "-o", "remount,"+options, d.at)
 }
 
-// unmount leaves nothing behind: the loop device goes with the mount.
+// unmount leaves nothing behind: the loop device goes with the file system.
 func (d *device) unmount(t *testing.T) {
 	t.Helper()
 	if !d.mounted {
@@ -103,6 +103,26 @@ func (d *device) unmount(t *testing.T) {
 		t.Errorf("unmount %s: %v", d.at, err)
 		unix.Unmount(d.at, unix.MNT_DETACH)
 	}
+	// A container that starts meanwhile, of another package's tests, has a copy of all mounts until
+	// it has its own root. Mounted again before that, this would be the same file system once more,
+	// shut down as it was.
+	for end := time.Now().Add(time.Minute); d.attached(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s is unmounted, and its loop device is in use: by whom is in /proc/*/mountinfo", d.what)
+		}
+	}
+}
+
+// attached reports whether a loop device has the image, as it has while the file system lives.
+func (d *device) attached() bool {
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, file := range files {
+		// Whoever is detached in between has no such file any more.
+		if image, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(image)) == d.what {
+			return true
+		}
+	}
+	return false
 }
 
 // unmount takes a file system away that this process has no file open in. Another test may be

@@ -161,6 +161,15 @@ func (d *Draft) File() *os.File { return d.file }
 // Len is how many bytes can be read.
 func (d *Draft) Len() int64 { return d.written.Load() }
 
+// Digest is that of what is written, by the draft's algorithm: of content of which nobody says what it
+// is. "" where the disk has not taken a Write whole.
+func (d *Draft) Digest() digest.Digest {
+	if d.hash == nil || d.err != nil {
+		return ""
+	}
+	return digest.NewDigest(d.alg, d.hash)
+}
+
 // Verify says whether what is written is all of want: ErrMismatch if not. size is its length
 // if it is known from elsewhere, or negative. A digest of another algorithm than the draft's
 // has the file read again.
@@ -230,9 +239,42 @@ func (d *Draft) Commit(ctx context.Context, repos ...string) error {
 	}
 	d.committed = true
 	d.letGo()
+	if d.store.hot != nil {
+		d.store.hot.take(d)
+	}
 	if d.upload != "" {
 		// Nobody but who removes uploads that are left over sees what stays if this fails.
 		d.store.drafts.removeUpload(d.upload)
+	}
+	return nil
+}
+
+// Again is Commit for content that was committed and that another node may have removed since, and
+// with it its links: what is not there is put there again. Where the draft's file is by now, among the
+// copies or nowhere, does not matter: it is open.
+func (d *Draft) Again(ctx context.Context, repos ...string) error {
+	if !d.committed || d.closed {
+		return errors.New("a draft is put again that is not committed, or closed")
+	}
+	name, err := blobPath(d.verified)
+	if err != nil {
+		return err
+	}
+	var items []*item
+	switch size, err := d.store.tree.stat(ctx, name); {
+	case errors.Is(err, ErrNotFound) || err == nil && size != d.Len():
+		items = append(items, &item{name: name, src: d.file})
+	case err != nil:
+		return fmt.Errorf("draft: put again: %w", err)
+	}
+	for _, repo := range repos {
+		if err := checkRepo(repo); err != nil {
+			return err
+		}
+		items = append(items, linkItem(linkDir(layersDir(repo), d.verified), d.verified))
+	}
+	if err := d.store.tree.put(ctx, items...); err != nil {
+		return fmt.Errorf("draft: put again: %w", err)
 	}
 	return nil
 }

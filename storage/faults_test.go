@@ -244,9 +244,9 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
-// every is one, or in short tests n.
+// every is one, or in short tests, and with the race detector, n.
 func every(n int) int {
-	if testing.Short() {
+	if testing.Short() || raceBuild {
 		return n
 	}
 	return 1
@@ -312,7 +312,7 @@ func TestEveryDriverCallFails(t *testing.T) {
 					memory := inmemory.New()
 					var driver storagedriver.StorageDriver = &faultyDriver{StorageDriver: memory, c: c}
 					if puts {
-						driver = faultyPutFile{&faultyDriver{StorageDriver: memory, c: c}}
+						driver = faultyPutAt{&faultyDriver{StorageDriver: memory, c: c}}
 					}
 					s, _ := overDriver(t, driver)
 					plant(t, memory, scriptDamaged, nil)
@@ -444,8 +444,8 @@ func (w *faultyWriter) Commit(ctx context.Context) error {
 
 func (w *faultyWriter) Close() error { return w.c.seam("close", w.path, w.FileWriter.Close) }
 
-type faultyPutFile struct{ *faultyDriver }
+type faultyPutAt struct{ *faultyDriver }
 
-func (p faultyPutFile) PutFile(ctx context.Context, path, localFile string) error {
-	return p.c.seam("put file", path, func() error { return putFile{p.StorageDriver}.PutFile(ctx, path, localFile) })
+func (p faultyPutAt) PutAt(ctx context.Context, path string, content io.ReaderAt, size int64) error {
+	return p.c.seam("put at", path, func() error { return putAt{p.StorageDriver}.PutAt(ctx, path, content, size) })
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -104,3 +105,6 @@ func fastDir(t testing.TB) string {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
+
+// Sweep is what a process does about what earlier ones have left, at its start and while it runs.
+func (s *Store) Sweep(ctx context.Context) error { return errors.Join(s.SweepDrafts(ctx), s.Tidy(ctx)) }

@@ -14,8 +14,9 @@ import (
 // Where things lie, below the top of a directory or bucket. docker/registry/v2 is the layout
 // of the stock registry, which looks at nothing else.
 const (
-	blobsDir      = "docker/registry/v2/blobs"
-	reposDir      = "docker/registry/v2/repositories"
+	layoutDir     = "docker/registry/v2"
+	blobsDir      = layoutDir + "/blobs"
+	reposDir      = layoutDir + "/repositories"
 	quarantineDir = "quarantine"
 	draftsDir     = "drafts"
 )

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -49,10 +48,7 @@ func openLocal(dir string, k *disk, d *drafts) (*local, error) {
 	if err := k.makeDir(dir); err != nil {
 		return nil, fmt.Errorf("storage directory: %w", err)
 	}
-	// The kernel compares the two mounts before it looks for the file, so a name that does not
-	// exist is enough to ask, on a read-only file system too.
-	none := d.name()
-	if err := unix.Rename(filepath.Join(d.dir, none), filepath.Join(dir, none)); errors.Is(err, unix.EXDEV) {
+	if !together(d.dir, dir, d.name()) {
 		return nil, fmt.Errorf("the directory for drafts %s is on another file system than %s, so that nothing could be renamed into place", d.dir, dir)
 	}
 	root, err := os.OpenRoot(dir)

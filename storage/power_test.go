@@ -23,9 +23,14 @@ var journaled = []string{"ext4", "xfs"}
 // ROADSTEAD_POWER_CUTS asks for more cuts.
 func TestPowerLoss(t *testing.T) {
 	need(t, "xfs_io")
-	cuts := rounds(t, "ROADSTEAD_POWER_CUTS", 50)
+	cuts := 40
+	if raceBuild {
+		cuts = 5
+	}
+	cuts = rounds(t, "ROADSTEAD_POWER_CUTS", cuts)
 	for _, kind := range journaled {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			const perDevice = 10
 			promises, acknowledged, resumed := 0, 0, 0
 			for done := 0; done < cuts; {
@@ -122,8 +127,11 @@ func TestPowerLossIsNoticed(t *testing.T) {
 func TestPowerLossAtEveryCall(t *testing.T) {
 	need(t)
 	step := 19
-	if os.Getenv("ROADSTEAD_POWER_CUTS") != "" {
+	switch {
+	case os.Getenv("ROADSTEAD_POWER_CUTS") != "":
 		step = 1
+	case raceBuild:
+		step = 61
 	}
 	for _, kind := range journaled {
 		t.Run(kind, func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"time"
@@ -26,13 +25,33 @@ const abandoned = 24 * time.Hour
 
 func (r *remote) Close() error { return nil }
 
+// patient is a ctx for work that nobody waits for. A driver that is hasty with one that somebody waits
+// for has its own with Patient: what it did not ask for is not what could not be read.
+func (r *remote) patient(ctx context.Context) context.Context {
+	if d, ok := r.driver.(interface {
+		Patient(context.Context) context.Context
+	}); ok {
+		return d.Patient(ctx)
+	}
+	return ctx
+}
+
+// open asks a driver with OpenRange once: its answer has the size and, after a first Read, the
+// bytes. Of the others size is a question of its own.
 func (r *remote) open(ctx context.Context, name string) (Content, error) {
+	reader := &remoteReader{ctx: ctx, tree: r, name: name}
+	if _, ok := r.driver.(ranger); ok {
+		if err := reader.open(); err != nil {
+			return Content{}, err
+		}
+		return Content{ReadSeekCloser: reader, Size: reader.size}, nil
+	}
 	info, err := r.info(ctx, name)
 	if err != nil {
 		return Content{}, err
 	}
-	reader := &remoteReader{ctx: ctx, driver: r.driver, name: name, size: info.Size(), made: info.ModTime()}
-	return Content{ReadSeekCloser: reader, Size: info.Size()}, nil
+	reader.size, reader.version = info.Size(), versionOf(info)
+	return Content{ReadSeekCloser: reader, Size: reader.size}, nil
 }
 
 func (r *remote) stat(ctx context.Context, name string) (int64, error) {
@@ -43,8 +62,16 @@ func (r *remote) stat(ctx context.Context, name string) (int64, error) {
 	return info.Size(), nil
 }
 
+// info asks a driver with StatFile only for a file. The others look for a directory too, which for
+// a bucket means a listing.
 func (r *remote) info(ctx context.Context, name string) (storagedriver.FileInfo, error) {
-	info, err := r.driver.Stat(ctx, "/"+name)
+	stat := r.driver.Stat
+	if d, ok := r.driver.(interface {
+		StatFile(ctx context.Context, path string) (storagedriver.FileInfo, error)
+	}); ok {
+		stat = d.StatFile
+	}
+	info, err := stat(ctx, "/"+name)
 	if err != nil {
 		return nil, driverError(err)
 	}
@@ -69,7 +96,7 @@ func (r *remote) put(ctx context.Context, items ...*item) error {
 	for _, it := range items {
 		var err error
 		if it.src != nil {
-			err = r.place(ctx, it.src.Name(), it.name)
+			err = r.place(ctx, it.src, it.name)
 		} else {
 			err = full(driverError(r.driver.PutContent(ctx, "/"+it.name, it.b)))
 		}
@@ -80,17 +107,20 @@ func (r *remote) put(ctx context.Context, items ...*item) error {
 	return nil
 }
 
-// place uploads. A driver that can put a local file under its final name in one step says so
-// with PutFile. The Writer of the others may show a name before Commit, and the filesystem
-// driver's does, so it gets a private name and the file is moved when it is complete.
-func (r *remote) place(ctx context.Context, src, name string) error {
-	if d, ok := r.driver.(interface {
-		PutFile(ctx context.Context, path, localFile string) error
-	}); ok {
-		return full(driverError(d.PutFile(ctx, "/"+name, src)))
+// place uploads, by what is open: when content is put again its file may have another name by now. A
+// driver that can put content under its final name in one step says so with PutAt. The Writer of the
+// others may show a name before Commit, and the filesystem driver's does, so it gets a private name and
+// the file is moved when it is complete.
+func (r *remote) place(ctx context.Context, src *os.File, name string) error {
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	if d, ok := r.driver.(putter); ok {
+		return full(driverError(d.PutAt(ctx, "/"+name, src, info.Size())))
 	}
 	private := "/" + draftsDir + "/" + r.drafts.name()
-	err := r.upload(ctx, src, private)
+	err = r.upload(ctx, io.NewSectionReader(src, 0, info.Size()), private)
 	if err == nil {
 		err = r.driver.Move(ctx, private, "/"+name)
 	}
@@ -101,17 +131,12 @@ func (r *remote) place(ctx context.Context, src, name string) error {
 	return full(driverError(err))
 }
 
-func (r *remote) upload(ctx context.Context, src, private string) error {
-	f, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func (r *remote) upload(ctx context.Context, src io.Reader, private string) error {
 	w, err := r.driver.Writer(ctx, private, false)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(w, f); err != nil {
+	if _, err := io.Copy(w, src); err != nil {
 		w.Cancel(context.WithoutCancel(ctx))
 		w.Close()
 		return err
@@ -124,21 +149,61 @@ func (r *remote) upload(ctx context.Context, src, private string) error {
 }
 
 // move cannot be one step with looking at what is there. Content that is healed between the
-// two goes to quarantine whole, and is missing until it is stored again.
+// two goes to quarantine whole, and is missing until it is stored again: where others may store it,
+// see moveApart.
 func (r *remote) move(ctx context.Context, from, to string, seen Content) (bool, error) {
-	if reader, ok := seen.ReadSeekCloser.(*remoteReader); ok {
-		info, err := r.info(ctx, from)
-		if err != nil {
-			return false, err
-		}
-		if info.Size() != reader.size || !info.ModTime().Equal(reader.made) {
-			return false, nil
-		}
+	if still, err := r.still(ctx, from, seen); !still || err != nil {
+		return false, err
 	}
 	if err := r.driver.Move(ctx, "/"+from, "/"+to); err != nil {
 		return false, full(driverError(err))
 	}
 	return true, nil
+}
+
+// moveApart is move with apart, as of Store.Apart, round the looking and the removing. A driver with Copy
+// has the copy made before that, however long it takes.
+func (r *remote) moveApart(ctx context.Context, from, to string, seen Content, apart func(context.Context, func(context.Context) error) error) (moved bool, err error) {
+	d, copies := r.driver.(interface {
+		Copy(ctx context.Context, from, to string) error
+	})
+	if copies {
+		if err := d.Copy(ctx, "/"+from, "/"+to); err != nil {
+			return false, full(driverError(err))
+		}
+	}
+	err = apart(ctx, func(ctx context.Context) error {
+		if !copies {
+			moved, err = r.move(ctx, from, to, seen)
+			return err
+		}
+		still, err := r.still(ctx, from, seen)
+		if !still || err != nil {
+			return err
+		}
+		moved = true
+		return r.remove(ctx, from, true)
+	})
+	if copies && !moved {
+		// It is what has come in its place, or nobody needs it yet.
+		err = errors.Join(err, r.remove(context.WithoutCancel(ctx), to, true))
+	}
+	return moved && err == nil, err
+}
+
+// still reports whether what lies under a name is what was seen, or nothing was.
+func (r *remote) still(ctx context.Context, name string, seen Content) (bool, error) {
+	was, ok := seen.ReadSeekCloser.(*remoteReader)
+	if !ok {
+		return true, nil
+	}
+	now, err := r.open(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	now.Close()
+	is := now.ReadSeekCloser.(*remoteReader)
+	return is.size == was.size && is.version == was.version, nil
 }
 
 func (r *remote) remove(ctx context.Context, dir string, _ bool) error {
@@ -206,6 +271,11 @@ func (r *remote) content(ctx context.Context, fn visit) error {
 }
 
 func (r *remote) sweep(ctx context.Context) error {
+	if d, ok := r.driver.(interface {
+		Sweep(ctx context.Context, age time.Duration) error
+	}); ok {
+		return driverError(d.Sweep(ctx, abandoned))
+	}
 	err := r.list(ctx, draftsDir, func(name string) error {
 		info, err := r.driver.Stat(ctx, "/"+draftsDir+"/"+name)
 		if err != nil || time.Since(info.ModTime()) < abandoned {
@@ -216,64 +286,6 @@ func (r *remote) sweep(ctx context.Context) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	return err
-}
-
-// remoteReader reads through the driver, from where it was last told to, and asks the driver
-// for nothing before the first Read after a Seek. ctx bounds its life.
-type remoteReader struct {
-	ctx    context.Context
-	driver storagedriver.StorageDriver
-	name   string
-	size   int64
-	made   time.Time
-	at     int64
-	body   io.ReadCloser // open at at, or nil
-}
-
-func (r *remoteReader) Read(p []byte) (int, error) {
-	if r.at >= r.size {
-		return 0, io.EOF
-	}
-	if r.body == nil {
-		body, err := r.driver.Reader(r.ctx, "/"+r.name, r.at)
-		if err != nil {
-			return 0, driverError(err)
-		}
-		r.body = body
-	}
-	n, err := r.body.Read(p[:min(int64(len(p)), r.size-r.at)])
-	r.at += int64(n)
-	if err == io.EOF && r.at < r.size {
-		return n, io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-func (r *remoteReader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.at
-	case io.SeekEnd:
-		offset += r.size
-	}
-	if offset < 0 {
-		return 0, fmt.Errorf("seek %s to %d: %w", r.name, offset, fs.ErrInvalid)
-	}
-	if offset == r.at {
-		return offset, nil
-	}
-	r.at = offset
-	return offset, r.Close()
-}
-
-// Close may be called more than once; a Read after it opens the body again.
-func (r *remoteReader) Close() error {
-	if r.body == nil {
-		return nil
-	}
-	err := r.body.Close()
-	r.body = nil
 	return err
 }
 

@@ -211,6 +211,39 @@ func (s *Store) TaggedAt(ctx context.Context, repo, tag string) (time.Time, erro
 	return info.ModTime(), nil
 }
 
+// Linked reports whether a repository has a digest by a link of its own, as a blob or as a manifest. It
+// does not look at the content.
+func (s *Store) Linked(ctx context.Context, repo string, d digest.Digest) (bool, error) {
+	if err := check(repo, d); err != nil {
+		return false, err
+	}
+	for _, dir := range []string{layersDir(repo), revisionsDir(repo)} {
+		got, err := s.readLink(ctx, linkDir(dir, d)+"/link")
+		switch {
+		case err == nil && got == d:
+			return true, nil
+		case err != nil && !errors.Is(err, errNoLink):
+			return false, fmt.Errorf("link of %s in %s: %w", d, repo, err)
+		}
+	}
+	return false, nil
+}
+
+// Tagged says what a tag points to, or ErrNotFound.
+func (s *Store) Tagged(ctx context.Context, repo, tag string) (digest.Digest, error) {
+	if err := errors.Join(checkRepo(repo), checkTag(tag)); err != nil {
+		return "", err
+	}
+	d, err := s.readLink(ctx, tagsDir(repo)+"/"+tag+"/current/link")
+	if errors.Is(err, errNoLink) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("tag %s:%s: %w", repo, tag, err)
+	}
+	return d, nil
+}
+
 // errNoLink says that a link is missing or is none, as opposed to one that cannot be read.
 var errNoLink = errors.New("no link")
 

@@ -43,6 +43,9 @@ type ScrubReport struct {
 // report is called from one goroutine at a time, often. When ctx ends the scrub stops, with the
 // report so far.
 func (s *Store) Scrub(ctx context.Context, report func(ScrubEvent)) (ScrubReport, error) {
+	if r, ok := s.tree.(*remote); ok {
+		ctx = r.patient(ctx)
+	}
 	var total int64
 	err := s.tree.content(ctx, func(_ digest.Digest, size int64, _ error) error {
 		total += size
@@ -159,7 +162,11 @@ func (s *Store) scrub(ctx context.Context, f finding, buf []byte, results chan<-
 // replaced means that other bytes have taken its place meanwhile. The event has no digest if the
 // content is gone.
 func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read func(n int64), aside func(error) bool) (e ScrubEvent, replaced bool) {
-	c, err := s.Open(ctx, d)
+	name, err := blobPath(d)
+	if err != nil {
+		return ScrubEvent{Digest: d, Err: err}, false
+	}
+	c, err := s.tree.open(ctx, name) // and not a copy of it
 	if errors.Is(err, ErrNotFound) {
 		return ScrubEvent{}, false
 	}
@@ -179,11 +186,20 @@ func (s *Store) examine(ctx context.Context, d digest.Digest, buf []byte, read f
 }
 
 // Recheck reads content once more that gave trouble to whoever read it. It returns what is wrong
-// with it, or nil, and moves what is damaged or cannot be read to quarantine, so that it is
-// missing instead, and can come back from elsewhere. That is for content which can: a disk that
+// with it, or nil, and moves what is damaged, or in a directory cannot be read, to quarantine, so
+// that it is missing instead, and can come back from elsewhere. That is for content which can: a disk that
 // has trouble now may not have it tomorrow, and Scrub leaves what it cannot read where it is.
+//
+// Where there is a copy on this machine it is the one that was being read. It is dropped, and what it
+// is a copy of is not to blame.
 func (s *Store) Recheck(ctx context.Context, d digest.Digest) error {
-	e, _ := s.examine(ctx, d, make([]byte, 1<<20), func(int64) {}, func(error) bool { return ctx.Err() == nil })
+	if s.Cool(d) {
+		return nil
+	}
+	e, _ := s.examine(ctx, d, make([]byte, 1<<20), func(int64) {}, func(err error) bool {
+		// A bad sector stays bad. What keeps a bucket from being read passes.
+		return ctx.Err() == nil && (s.Together() || errors.Is(err, ErrDamaged))
+	})
 	if e.Digest == "" {
 		return ErrNotFound
 	}

@@ -16,6 +16,10 @@ type space struct {
 
 	statfs func(dir string) (free, total int64, err error)
 
+	// yield makes room for n bytes at the cost of what can be lost, if it can, and reports whether
+	// it has made some. nil: there is nothing of the kind.
+	yield func(n int64) bool
+
 	promised atomic.Int64 // reserved and not yet written, in bytes
 
 	// asking makes looking at the free space and promising it one step. It is held over statfs,
@@ -25,17 +29,30 @@ type space struct {
 
 // reserve promises n bytes, or fails with ErrFull.
 func (s *space) reserve(n int64) error {
+	// A few times, because others may take the room that was made for this one.
+	for try := 1; ; try++ {
+		lack, err := s.promise(n)
+		if err != nil {
+			return err
+		}
+		if lack == 0 {
+			return nil
+		}
+		if try > 3 || s.yield == nil || !s.yield(lack) {
+			return fmt.Errorf("%d bytes do not fit, %d are lacking above those that are promised and those that are kept free: %w", n, lack, ErrFull)
+		}
+	}
+}
+
+// promise promises n bytes, or says how many are lacking.
+func (s *space) promise(n int64) (int64, error) {
 	s.asking.Lock()
 	defer s.asking.Unlock()
 	lack, err := s.lack(n)
-	if err != nil {
-		return err
+	if err == nil && lack == 0 {
+		s.promised.Add(n)
 	}
-	if lack > 0 {
-		return fmt.Errorf("%d bytes do not fit, %d are lacking above those that are promised and those that are kept free: %w", n, lack, ErrFull)
-	}
-	s.promised.Add(n)
-	return nil
+	return lack, err
 }
 
 // lack says how many bytes too few there are to promise n.

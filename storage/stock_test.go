@@ -15,6 +15,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"roadstead/storage/s3test"
 )
 
 // TestStockRegistryReadsOurs has the stock registry's own storage serve what a store has
@@ -26,6 +28,7 @@ func TestStockRegistryReadsOurs(t *testing.T) {
 			return openStore(t, root), filesystemDriver(root)
 		},
 		"driver": func() (*Store, storagedriver.StorageDriver) { return overDriver(t, inmemory.New()) },
+		"bucket": func() (*Store, storagedriver.StorageDriver) { return overDriver(t, bucket(t, s3test.Versitygw(t))) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, driver := open()

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"roadstead/storage/witness"
@@ -39,7 +40,9 @@ var (
 // Config says where content lives.
 type Config struct {
 	// Driver reaches the content, which lies below docker/registry/v2. It is not used, and may
-	// be nil, when Root is set.
+	// be nil, when Root is set. What it can do beyond the interface is made use of, as the driver of
+	// storage/s3 has it: OpenRange, StatFile, PutAt, Copy and Sweep, Presign for Locate, and
+	// Patient for work that nobody waits for.
 	Driver storagedriver.StorageDriver
 
 	// Root is the directory of a filesystem driver. With it content is opened as bare *os.File
@@ -54,6 +57,10 @@ type Config struct {
 	// of the file system, whichever is smaller; negative means none.
 	Floor int64
 
+	// Hot is where copies of what is used lie. With Root, where nothing would be gained, there are
+	// none.
+	Hot Hot
+
 	// Scrubbers is how many pieces of content Scrub reads at once. Zero means 1.
 	Scrubbers int
 }
@@ -62,9 +69,16 @@ type Config struct {
 type Store struct {
 	Traffic Traffic // of the content, for whoever brings it or takes it away
 
+	// Apart, where other processes store content in the same place, calls do, which takes away what is
+	// there of d, and returns its error. Whoever of them stores d and has not written that down before
+	// do begins stores it once more when do has returned. The ctx of do ends within seconds. nil: there
+	// are no others. It is set before the Store is used.
+	Apart func(ctx context.Context, d digest.Digest, do func(context.Context) error) error
+
 	tree      tree
 	disk      *disk
-	space     space
+	space     *space
+	hot       *hot // nil: there are no copies
 	drafts    drafts
 	scrubbers int
 }
@@ -83,12 +97,16 @@ func New(c Config) (*Store, error) {
 	}
 	s := &Store{disk: &disk{}, scrubbers: max(c.Scrubbers, 1)}
 	s.drafts = drafts{disk: s.disk, dir: c.Drafts, run: strings.ToLower(rand.Text()[:10])}
-	s.space = space{disk: s.disk, dir: c.Drafts, floor: c.Floor, statfs: statfs}
+	s.space = &space{disk: s.disk, dir: c.Drafts, floor: c.Floor, statfs: statfs}
 	if err := s.disk.makeDir(c.Drafts); err != nil {
 		return nil, fmt.Errorf("directory for drafts: %w", err)
 	}
 	if c.Root == "" {
-		s.tree = &remote{driver: c.Driver, disk: s.disk, drafts: &s.drafts}
+		r := &remote{driver: c.Driver, disk: s.disk, drafts: &s.drafts}
+		s.tree = r
+		if c.Hot.Dir != "" && (c.Hot.Size > 0 || c.Hot.Share > 0) {
+			s.hot = newHot(c, s, r)
+		}
 		return s, nil
 	}
 	l, err := openLocal(c.Root, s.disk, &s.drafts)
@@ -104,7 +122,12 @@ func New(c Config) (*Store, error) {
 }
 
 // Close lets go of the directory. Content and drafts that are open stay usable.
-func (s *Store) Close() error { return errors.Join(s.tree.Close(), s.disk.witness.Close()) }
+func (s *Store) Close() error {
+	if s.hot != nil {
+		s.hot.close()
+	}
+	return errors.Join(s.tree.Close(), s.disk.witness.Close())
+}
 
 // Free says how many bytes an unprivileged process can still write on the file system of the
 // drafts, and how large that is. What drafts have reserved is not subtracted.
@@ -126,10 +149,22 @@ func (s *Store) Lack(n int64) (int64, error) {
 	return s.space.lack(n)
 }
 
-// Sweep removes what drafts of earlier processes have left. Call it only when the directory is
+// SweepDrafts removes what drafts of earlier processes have left. Call it only when the directory is
 // locked: another process's drafts look the same.
-func (s *Store) Sweep(ctx context.Context) error {
-	return errors.Join(s.drafts.sweep(ctx), s.tree.sweep(ctx))
+func (s *Store) SweepDrafts(ctx context.Context) error {
+	if s.hot != nil {
+		s.hot.within.drafts.sweep(ctx) // what is wrong there is noted when it is used
+	}
+	return s.drafts.sweep(ctx)
+}
+
+// Tidy removes what uploads to a bucket have left that nobody has gone on with for a day, be it
+// another process that began them. It may be called at any time.
+func (s *Store) Tidy(ctx context.Context) error {
+	if err := s.tree.sweep(ctx); err != nil {
+		return fmt.Errorf("sweep unfinished uploads: %w", err)
+	}
+	return nil
 }
 
 // drafts is the directory where files lie until they are renamed into place.

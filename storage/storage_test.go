@@ -188,7 +188,7 @@ func TestDriverIsAskedLittle(t *testing.T) {
 	count("open", 1, func() error { _, err := s.Open(t.Context(), d); return err })
 	count("link", 1, func() error { return s.LinkBlob(t.Context(), "a/b", d) })
 	count("remove", 1, func() error { return s.Remove(t.Context(), d) })
-	puts, _ := overDriver(t, faultyPutFile{driver})
+	puts, _ := overDriver(t, faultyPutAt{driver})
 	count("commit by putting a file", 1, func() error { return commit(puts, b) })
 	count("open, seek and read a little", 3, func() error {
 		c, err := s.Open(t.Context(), d)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,9 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/opencontainers/go-digest"
+
+	"roadstead/storage/s3"
+	"roadstead/storage/s3test"
 )
 
 func TestDirectory(t *testing.T) {
@@ -39,23 +41,39 @@ func TestInMemoryDriver(t *testing.T) {
 
 func TestDriverThatPutsFiles(t *testing.T) {
 	testStore(t, func(t *testing.T) (*Store, storagedriver.StorageDriver) {
-		return overDriver(t, putFile{inmemory.New()})
+		return overDriver(t, putAt{inmemory.New()})
 	})
 }
 
-// putFile is a driver with the optional power that a bucket's has, and a Writer that nobody
-// may call because of it.
-type putFile struct{ storagedriver.StorageDriver }
+func TestBucket(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, server *s3test.Server) {
+		testStore(t, func(t *testing.T) (*Store, storagedriver.StorageDriver) { return overDriver(t, bucket(t, server)) })
+	})
+}
 
-func (p putFile) PutFile(ctx context.Context, path, localFile string) error {
-	b, err := os.ReadFile(localFile)
+// bucket is a driver for a fresh bucket of a server.
+func bucket(t testing.TB, s *s3test.Server) *s3.Driver {
+	t.Helper()
+	d, err := s3.New(t.Context(), s3.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket(t), AccessKey: s.AccessKey, SecretKey: s.SecretKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// putAt is a driver with the optional power that a bucket's has, and a Writer that nobody
+// may call because of it.
+type putAt struct{ storagedriver.StorageDriver }
+
+func (p putAt) PutAt(ctx context.Context, path string, content io.ReaderAt, size int64) error {
+	b, err := io.ReadAll(io.NewSectionReader(content, 0, size))
 	if err != nil {
 		return err
 	}
 	return p.PutContent(ctx, path, b)
 }
 
-func (p putFile) Writer(context.Context, string, bool) (storagedriver.FileWriter, error) {
+func (p putAt) Writer(context.Context, string, bool) (storagedriver.FileWriter, error) {
 	return nil, errors.New("the writer of a driver that can put files")
 }
 

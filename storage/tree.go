@@ -53,7 +53,7 @@ type tree interface {
 // item is a file that is to be at a name: one of this machine, or a small one by its bytes.
 type item struct {
 	name string
-	src  *os.File // what is written to it need not be synced yet; nil: b
+	src  *os.File // what is written to it need not be synced yet, nor its name be the one it had; nil: b
 	b    []byte
 	link bool // that the same bytes are at the name already is as good
 

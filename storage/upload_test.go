@@ -474,3 +474,70 @@ func TestUploadCommitsAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestPutAgain: behind a driver, what was committed and then removed by another node is there again, be
+// it a plain draft or an upload and its file a copy by now, and nothing of either is left behind.
+func TestPutAgain(t *testing.T) {
+	b := some(3, 10_000)
+	want := sum(digest.SHA256, b)
+	stores := uploadStores(t)
+	stores["driver with copies"] = func() *Store { s, _ := overBucket(t, 1<<30); return s }
+	for name, open := range stores {
+		for kind, draft := range map[string]func(s *Store) (*Draft, error){
+			"draft":  func(s *Store) (*Draft, error) { return s.Draft(digest.SHA256, -1) },
+			"upload": func(s *Store) (*Draft, error) { return s.NewUpload("a", nil, digest.SHA256) },
+		} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				s, ctx := open(), t.Context()
+				d, err := draft(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				_, err = d.Write(b)
+				if err := errors.Join(err, d.Verify(want, -1)); err != nil {
+					t.Fatal(err)
+				}
+				if d.Again(ctx) == nil {
+					t.Error("what is not committed is put again")
+				}
+				if err := d.Commit(ctx, "a/b"); err != nil {
+					t.Fatal(err)
+				}
+				unlink := func(remove bool) {
+					t.Helper()
+					err := s.Unlink(ctx, "a/b", want)
+					if remove {
+						err = errors.Join(err, s.Remove(ctx, want))
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				again := func() {
+					t.Helper()
+					if err := d.Again(ctx, "a/b"); err != nil {
+						t.Error(err)
+					}
+					if got, err := s.Read(ctx, want, 10_000); err != nil || !bytes.Equal(got, b) {
+						t.Errorf("read: %v", err)
+					}
+					if r := repositories(t, s)["a/b"]; len(r.Layers) != 1 {
+						t.Errorf("linked: %+v", r)
+					}
+				}
+				unlink(false)
+				again()
+				if _, behind := s.tree.(*remote); behind {
+					unlink(true)
+					again()
+				}
+				if err := d.Close(); err != nil || d.Again(ctx) == nil {
+					t.Errorf("closed: %v", err)
+				}
+				noUploads(t, s)
+				emptyDrafts(t, s)
+			})
+		}
+	}
+}

@@ -15,7 +15,8 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// keysFolder is where in a data directory the keys are that sign tokens and seal secrets.
+// keysFolder is where in a data directory the keys are that sign tokens and seal secrets, unless there is
+// a cluster, which has them in its catalog.
 const keysFolder = "keys"
 
 // openAccess opens the accounts of a data directory.
@@ -27,7 +28,11 @@ func openAccess(ctx context.Context, cfg Config, data *Data, log *slog.Logger, a
 		AdminPassword: string(cfg.AdminPassword),
 		Announce:      announce,
 		Route:         route,
+		Later:         data.away != nil,
 		Log:           log,
+	}
+	if cfg.Cluster.Listen != "" {
+		c.Secret = string(cfg.Cluster.Secret)
 	}
 	if name := cfg.OIDC.ClientSecretName; name != "" && cfg.OIDC.Issuer != "" {
 		// The vault has to be open to know it. What is opened for that runs nothing.
@@ -161,12 +166,12 @@ func watch(ctx context.Context, db *catalog.DB, seen int64, changed chan<- struc
 func (h *House) follow() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// A project that is gone may make way for a built-in one again.
-	next, err := settle(ctx, h.data.Catalog, h.cfg)
-	if err != nil {
-		// What is there is served beside what is declared nevertheless.
-		h.log.Error("what the configuration declares is not written down", "err", err)
-		next, err = readHolding(ctx, h.data.Catalog)
+	if h.missing.error() != nil {
+		return h.become(ctx)
+	}
+	next, err := h.settled(ctx)
+	if err == nil {
+		err = h.heed(ctx)
 	}
 	if err == nil {
 		err = h.estate.Follow(ctx)
@@ -174,6 +179,7 @@ func (h *House) follow() error {
 	if err == nil {
 		cfg := h.revealed(ctx, h.cfg)
 		if h.holding.equal(next) && slices.EqualFunc(cfg.Projects, h.cfg.Projects, func(a, b Project) bool { return a.Remote.Password == b.Remote.Password }) {
+			h.remind(cfg.Storage, next)
 			return nil // accounts have changed, which access sees by itself, or when to collect
 		}
 		err = h.enforce(cfg, next)
@@ -184,6 +190,34 @@ func (h *House) follow() error {
 	}
 	h.log.Info("projects changed", "projects", len(next.projects), "registries", len(next.registries))
 	return nil
+}
+
+// heed has the cache forget what it remembers when images were imported: tags may point elsewhere now, and
+// be there that were not.
+func (h *House) heed(ctx context.Context) error {
+	n, err := imports(ctx, h.data.Catalog)
+	if err != nil || n == h.imported {
+		return err
+	}
+	h.cache.Gone([]catalog.Change{{Topic: catalog.Anything}})
+	h.imported = n
+	h.log.Info("images were imported")
+	return nil
+}
+
+// settled is what the catalog says of projects and registries, with what the configuration declares if
+// it is this node that sees to that.
+func (h *House) settled(ctx context.Context) (holding, error) {
+	if h.nodes.first() {
+		// A project that is gone may make way for a built-in one again.
+		next, err := settle(ctx, h.data.Catalog, h.cfg)
+		if err == nil {
+			return next, nil
+		}
+		// What is there is served beside what is declared nevertheless.
+		h.log.Error("what the configuration declares is not written down", "err", err)
+	}
+	return readHolding(ctx, h.data.Catalog)
 }
 
 // putInForce is follow for whoever is not Run's goroutine. It returns when it is done.
@@ -200,6 +234,10 @@ func (h *House) putInForce(ctx context.Context) error {
 // enforce makes every room know the projects of a configuration and the hosted ones, without those
 // that cannot be served. What can fail comes before what cannot.
 func (h *House) enforce(cfg Config, next holding) error {
+	all := cfg
+	if h.missing.error() != nil && !next.recalled {
+		cfg = cfg.declared(cfg.Storage.worked())
+	}
 	next = next.fit(cfg, h.password, h.upstreams.try)
 	for _, name := range next.misfits.names() {
 		h.log.Error("a project is left out", "project", name, "err", next.misfits[name].Message)
@@ -209,8 +247,11 @@ func (h *House) enforce(cfg Config, next holding) error {
 		h.log.Error("some hosted projects are not served, because the configuration has proxies of the same names", "count", len(hidden))
 	}
 	served, err := next.over(cfg, h.password)
-	if err != nil {
-		// Without its password a registry is asked by nobody; what is public there is served.
+	// Without its password a registry is asked by nobody; what is public there is served.
+	switch {
+	case errors.Is(err, catalog.ErrUnavailable):
+		h.log.Error("registries are asked without a password before the catalog is there, which has the keys", "err", err)
+	case err != nil:
 		h.log.Error("a password is lost: set it again", "err", err)
 	}
 	table, err := newTable(served, rows)
@@ -233,7 +274,9 @@ func (h *House) enforce(cfg Config, next holding) error {
 	h.table.Store(table)
 	h.upstreams.replace(connected)
 	h.networks.Store(&cfg.PrivateNetworks)
-	h.cfg, h.served, h.holding = cfg, served, next
-	h.inForce.Store(&inForce{cfg, next})
+	h.cfg, h.served, h.holding = all, served, next
+	public := slices.ContainsFunc(served.proxies(), func(p Project) bool { return p.Public })
+	h.inForce.Store(&inForce{all, next, public})
+	h.remember(cfg.Storage, next)
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 // Adopt is the command of that name.
 type Adopt struct {
 	settings
-	Dir string `arg:"" optional:"" placeholder:"DIR" help:"The directory that holds \"docker/registry/v2\". Default: storage.directory of the configuration."`
+	Dir string `arg:"" optional:"" placeholder:"DIR" help:"The directory that holds \"docker/registry/v2\". Default: storage.directory of the configuration, or the bucket of storage.s3."`
 }
 
 // Help is the long help.
@@ -42,18 +42,22 @@ func (a *Adopt) Run(std streams) error {
 		return err
 	}
 	if a.Dir != "" {
-		cfg.Storage.Directory = a.Dir
+		cfg.Storage.Directory, cfg.Storage.S3 = a.Dir, S3{}
 	}
 	dir, err := filepath.Abs(cfg.Storage.Directory)
 	if err != nil {
 		return err
 	}
 	cfg.Storage.Directory = dir
-	if err := checkLayout(dir); err != nil {
+	content, err := cfg.Storage.holds(ctx)
+	if err != nil {
 		return err
 	}
-	if !exists(dir, layoutFolder) {
-		return fmt.Errorf("there is no %s in %s, so there is nothing to adopt; name the directory that \"docker\" is in", layoutFolder, dir)
+	if !content && (cfg.Storage.S3.Bucket != "" || !exists(dir, layoutFolder)) {
+		return fmt.Errorf("there is no %s in %s, so there is nothing to adopt; name the directory that \"docker\" is in", layoutFolder, cfg.Storage.Place())
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
 	}
 	// Before there is a catalog, which by itself would look as if it were whole.
 	mark := filepath.Join(dir, adoptingFile)
@@ -65,7 +69,7 @@ func (a *Adopt) Run(std streams) error {
 	if ours {
 		marked.Close()
 	}
-	data, err := lockData(ctx, cfg.Storage)
+	data, err := lockData(ctx, cfg.Storage.cold())
 	if err != nil {
 		if ours {
 			os.Remove(mark) // somebody else has the directory
@@ -74,6 +78,9 @@ func (a *Adopt) Run(std streams) error {
 	}
 	defer data.Close()
 	found, err := adopt(ctx, cfg, data, std)
+	if err == nil && cfg.Storage.Catalog != "" {
+		err = data.adopted(ctx)
+	}
 	if err == nil {
 		err = os.Remove(mark)
 	}
@@ -99,7 +106,31 @@ const adoptingFile = "adopting"
 // giveAway gives what root has made beside the content to the owner of the directory, who is
 // going to serve it.
 func giveAway(dir string) error {
-	info, err := os.Stat(dir)
+	names := []string{
+		catalogFile, catalogFile + "-wal", catalogFile + "-shm", draftsFolder, "lock", adoptingFile, keysFolder,
+		hotFolder, filepath.Join(hotFolder, "filling"), nodeFile, workedFile, mindFile,
+	}
+	keys, _ := os.ReadDir(filepath.Join(dir, keysFolder))
+	for _, key := range keys {
+		names = append(names, filepath.Join(keysFolder, key.Name()))
+	}
+	return give(dir, names, dir)
+}
+
+// makeLike makes a directory, for the owner of another one if it is root who makes it.
+func makeLike(dir, other string) error {
+	if exists(dir) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the data directory: %w; name another one with --data or storage.directory", err)
+	}
+	return give(dir, []string{"."}, other)
+}
+
+// give gives what is there of some names in a directory to the owner of another one, if we are root.
+func give(dir string, names []string, other string) error {
+	info, err := os.Stat(other)
 	if err != nil {
 		return err
 	}
@@ -108,11 +139,6 @@ func giveAway(dir string) error {
 		return nil
 	}
 	var errs []error
-	names := []string{catalogFile, catalogFile + "-wal", catalogFile + "-shm", "drafts", "lock", adoptingFile, keysFolder}
-	keys, _ := os.ReadDir(filepath.Join(dir, keysFolder))
-	for _, key := range keys {
-		names = append(names, filepath.Join(keysFolder, key.Name()))
-	}
 	for _, name := range names {
 		err := os.Lchown(filepath.Join(dir, name), int(owner.Uid), int(owner.Gid))
 		if !errors.Is(err, os.ErrNotExist) {
@@ -218,6 +244,25 @@ func (a *adoption) later(ctx context.Context, write func(*catalog.Tx) error) err
 	return a.flush(ctx)
 }
 
+// add is later for content of a repository. What a node that is running beside us has lately removed is
+// adopted only if it is still there after that.
+func (a *adoption) add(ctx context.Context, repo registry.Repo, d registry.Digest, write func(*catalog.Tx) error) error {
+	return a.later(ctx, func(tx *catalog.Tx) error {
+		err := write(tx)
+		gone, ok := errors.AsType[*catalog.Unplaced](err)
+		if !ok {
+			return err
+		}
+		if _, err := a.data.Store.Stat(ctx, d); gone.Going || errors.Is(err, storage.ErrNotFound) {
+			return nil // with what is made of it, as far as that matters: it is not here
+		} else if err != nil {
+			return err
+		}
+		tx.Placed(repo, d, gone.Gone)
+		return write(tx)
+	})
+}
+
 func (a *adoption) flush(ctx context.Context) error {
 	// Durable, because the mark of an unfinished adoption goes at its end.
 	err := a.data.Catalog.Durable(ctx, func(tx *catalog.Tx) error {
@@ -290,7 +335,7 @@ func (a *adoption) repository(ctx context.Context, r storage.Repository) error {
 		}
 		manifests[d] = m
 		a.found.manifests++
-		if err := a.later(ctx, func(tx *catalog.Tx) error { return tx.AddManifest(repo, m, refs) }); err != nil {
+		if err := a.add(ctx, repo, d, func(tx *catalog.Tx) error { return tx.AddManifest(repo, m, refs) }); err != nil {
 			return err
 		}
 		for _, layer := range refs.Blobs() {
@@ -373,7 +418,7 @@ func (a *adoption) blob(ctx context.Context, repo registry.Repo, d registry.Dige
 		return nil
 	}
 	a.found.blobs++
-	return a.later(ctx, func(tx *catalog.Tx) error { return tx.AddBlob(repo, d, size) })
+	return a.add(ctx, repo, d, func(tx *catalog.Tx) error { return tx.AddBlob(repo, d, size) })
 }
 
 // tags adopts the tags of a repository that point to one of its manifests. They count as never

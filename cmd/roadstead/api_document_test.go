@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"roadstead/registry/registrytest"
+	"roadstead/rewrite/clients"
 )
 
 const apiPassword = "Correct-Horse-1"
@@ -143,6 +144,21 @@ func TestTheAPIIsAsItsDocumentSays(t *testing.T) {
 	number := registry[strings.LastIndexByte(registry, '/')+1:]
 	b.ask(200, "POST", v2+"/registries/ping", `{"id":`+number+`}`)
 	b.ask(404, "POST", v2+"/registries/ping", `{"id":999}`)
+
+	// Clients.
+	for _, name := range clients.Names() {
+		if name != "system-default-registry" {
+			get(mine + "/clients/" + name)
+		}
+	}
+	get(mine + "/clients/rke2?wildcard=true")
+	b.ask(400, "GET", mine+"/clients/system-default-registry", "") // which needs Docker Hub
+	b.ask(400, "GET", mine+"/clients/docker?wildcard=true", "")
+	b.ask(404, "GET", mine+"/clients/abacus", "")
+	b.ask(200, "POST", mine+"/explain", `{"image":"busybox"}`)
+	get(mine + "/clients-seen?q=go")
+	b.ask(400, "POST", mine+"/explain", `{"image":"A B"}`)
+	b.ask(400, "GET", mine+"/clients-seen?page=first", "")
 
 	// Projects.
 	b.ask(201, "POST", v2+"/projects", `{"project_name":"mirror","registry_id":`+number+`,"public":true,"metadata":{"auto_scan":"false"}}`)
@@ -307,12 +323,56 @@ func TestTheAPIIsAsItsDocumentSays(t *testing.T) {
 	b.ask(200, "POST", team+"/tags/v1/refresh", "")
 	b.ask(404, "POST", team+"/tags/none/refresh", "")
 	b.ask(200, "GET", mirror+"/repositories/team%2Fapp/tags/v1/freshness", "")
+	b.ask(200, "PUT", mirror+"/policy", fmt.Sprintf(`{"cooldown":"72h","cooldown_new":false,"verify":{"mode":"warn","keys":[%q]}}`, cosignKey))
+	b.ask(200, "PUT", mirror+"/policy", `{"ttl":"5m","pin":["team/app:v*"],"keep_gone":true}`)
+	if _, answer := b.ask(200, "GET", mirror+"/policy", ""); !strings.Contains(string(answer), `"cooldown":"72h0m0s"`) || !strings.Contains(string(answer), `"mode":"warn"`) {
+		t.Errorf("a change that says nothing of signatures leaves %s", answer)
+	}
+	b.ask(400, "PUT", mirror+"/policy", `{"cooldown":"soon"}`)
+	b.ask(400, "PUT", mirror+"/policy", `{"verify":{"mode":"warn","keys":[]}}`)
+	b.ask(400, "PUT", mirror+"/policy", `{"verify":{"mode":"warn","keys":["no key"]}}`)
+	get(team + "/artifacts/v1/policy")
+	b.ask(400, "GET", team+"/artifacts/no%20tag/policy", "")
+	b.ask(404, "GET", mine+"/projects/house/repositories/app/artifacts/v1/policy", "")
+	b.ask(404, "POST", team+"/tags/v1/release", "")
+	b.up.PutImage("team/app", "v1", []byte("where upstream has moved it"))
+	b.ask(200, "POST", team+"/tags/v1/refresh", "")
+	if _, answer := b.ask(200, "GET", team+"/artifacts/v1/policy", ""); !strings.Contains(string(answer), `"released":false`) {
+		t.Errorf("a tag that upstream has moved is %s", answer)
+	}
+	b.ask(200, "POST", team+"/tags/v1/release", "")
+	if _, answer := b.ask(200, "GET", team+"/artifacts/v1/policy", ""); !strings.Contains(string(answer), `"held":null`) {
+		t.Errorf("a tag that was released is %s", answer)
+	}
+	one := team + "/artifacts/sha256:" + strings.Repeat("ab", 32)
+	b.ask(200, "PUT", one+"/override", `{"reason":"it is needed tonight"}`)
+	b.ask(400, "PUT", one+"/override", `{"reason":""}`)
+	b.ask(400, "PUT", team+"/artifacts/v1/override", `{"reason":"a tag"}`)
+	if _, answer := b.ask(200, "GET", one+"/policy", ""); !strings.Contains(string(answer), "it is needed tonight") {
+		t.Errorf("what was let through is %s", answer)
+	}
+	b.ask(200, "DELETE", one+"/override", "")
+	b.ask(400, "DELETE", team+"/artifacts/v1/override", "")
+	b.ask(200, "PUT", mirror+"/policy", `{"ttl":"5m","pin":["team/app:v*"],"keep_gone":true,"cooldown":"","verify":{"mode":"","keys":[]}}`)
 	job, _ := b.ask(202, "POST", team+"/warm", `{"reference":"v1","platforms":["linux/amd64"]}`)
 	b.ask(400, "POST", team+"/warm", `{"reference":"v1","platforms":["linux"]}`)
 	b.ask(400, "POST", mine+"/projects/house/repositories/app/warm", `{"reference":"v1"}`)
 	if _, answer := b.finished(job); !strings.Contains(answer, `"state":"success"`) {
 		t.Errorf("warming ended as %s", answer)
 	}
+	host := strings.TrimPrefix(b.url, "http://")
+	list, _ := b.ask(202, "POST", mine+"/warmups", fmt.Sprintf(`{"images":["%s/mirror/team/app:v1"],"list":"%[1]s/mirror/none/app\n","platforms":["linux/amd64"]}`, host))
+	b.finished(list)
+	_, answer := b.ask(200, "GET", list+"?ended_after=1", "")
+	if warmed := string(answer); !strings.Contains(warmed, `"state":"failed"`) || !strings.Contains(warmed, `"failed_count":1,`) || strings.Count(warmed, `"ordinal"`) != 1 {
+		t.Errorf("the warm-up of a list ended as %s", answer)
+	}
+	b.ask(400, "GET", list+"?ended_after=x", "")
+	b.ask(404, "GET", mine+"/warmups/999", "")
+	b.askAs("", 401, "GET", list, "")
+	b.askAs("", 401, "POST", mine+"/warmups", "{}")
+	b.ask(400, "POST", mine+"/warmups", `{"list":"team/UPPER"}`)
+	b.ask(404, "POST", mine+"/warmups", `{"images":["none.example/app"]}`)
 	b.ask(404, "GET", mine+"/jobs/999", "")
 	get(mine + "/jobs?kind=warm")
 	b.ask(400, "GET", mine+"/jobs?page=x", "")
@@ -384,7 +444,7 @@ func (b *bureau) collect() (path string) {
 func (b *bureau) finished(path string) (state, answer string) {
 	b.t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		_, text := b.ask(200, "GET", path, "")
+		_, text := b.ask(200, "GET", strings.Replace(path, "/warmups/", "/jobs/", 1), "")
 		var job struct {
 			State string `json:"state"`
 		}

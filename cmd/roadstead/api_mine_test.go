@@ -23,7 +23,7 @@ func TestWhoMayCallWhatHarborLacks(t *testing.T) {
 			b.ask(201, "POST", project+"/members", fmt.Sprintf(`{"role_id":%d,"member_user":{"username":%q}}`, role, name))
 		}
 	}
-	secret := mine + "/projects/secret"
+	secret, host := mine+"/projects/secret", strings.TrimPrefix(b.url, "http://")
 	app := secret + "/repositories/team%252Fapp"
 	b.ask(200, "POST", app+"/tags/v1/refresh", "")
 	callers := []string{"", "outsider", "guest", "maintainer", "admin"}
@@ -36,24 +36,38 @@ func TestWhoMayCallWhatHarborLacks(t *testing.T) {
 		{"GET", app + "/tags/v1/freshness", "", [5]int{401, 404, 200, 200, 200}},
 		{"GET", strings.Replace(app, "%25", "%", 1) + "/tags/v1/freshness", "", [5]int{401, 404, 200, 200, 200}},
 		{"POST", app + "/tags/v1/refresh", "", [5]int{401, 403, 403, 200, 200}},
+		{"POST", app + "/tags/v1/release", "", [5]int{401, 403, 403, 403, 404}},
+		{"GET", app + "/artifacts/v1/policy", "", [5]int{401, 404, 200, 200, 200}},
+		{"PUT", app + "/artifacts/sha256:" + strings.Repeat("ab", 32) + "/override", `{"reason":"x"}`, [5]int{401, 403, 403, 403, 200}},
+		{"DELETE", app + "/artifacts/sha256:" + strings.Repeat("ab", 32) + "/override", "", [5]int{401, 403, 403, 403, 200}},
 		{"POST", app + "/warm", `{"reference":"none"}`, [5]int{401, 403, 403, 202, 202}},
+		{"POST", mine + "/warmups", fmt.Sprintf(`{"images":["%s/secret/team/app:v1"]}`, host), [5]int{401, 403, 403, 202, 202}},
+		{"GET", mine + "/warmups/3", "", [5]int{401, 404, 404, 200, 200}},
+		{"GET", mine + "/warmups/4", "", [5]int{401, 404, 404, 404, 200}}, // whose list may be of other projects
 		{"GET", mine + "/flights", "", [5]int{200, 200, 200, 200, 200}},
 		{"GET", mine + "/jobs", "", [5]int{401, 200, 200, 200, 200}},
 		{"GET", mine + "/jobs/1", "", [5]int{401, 404, 404, 200, 200}},
 		{"POST", mine + "/jobs/1/stop", "", [5]int{401, 404, 404, 200, 200}},
 		{"POST", mine + "/scrub", "", [5]int{401, 403, 403, 403, 202}},
 		{"POST", mine + "/eviction", "", [5]int{401, 403, 403, 403, 202}},
+		{"GET", mine + "/clients/rke2?wildcard=true", "", [5]int{200, 200, 200, 200, 200}},
+		{"POST", mine + "/explain", `{"image":"busybox"}`, [5]int{401, 200, 200, 200, 200}},
+		{"GET", mine + "/clients-seen?q=127", "", [5]int{401, 403, 403, 403, 200}},
 		{"GET", mine + "/upstreams", "", [5]int{401, 403, 403, 403, 200}},
 		{"GET", mine + "/cache", "", [5]int{401, 403, 403, 403, 200}},
 		// Of a project that there is not, the outsider hears the same.
 		{"GET", mine + "/projects/none/policy", "", [5]int{401, 404, 404, 404, 404}},
 		{"POST", mine + "/projects/none/repositories/app/tags/v1/refresh", "", [5]int{401, 403, 403, 403, 404}},
 		{"POST", mine + "/projects/none/repositories/app/warm", `{"reference":"none"}`, [5]int{401, 403, 403, 403, 404}},
+		{"POST", mine + "/warmups", `{"images":["none.example/team/app"]}`, [5]int{401, 403, 403, 403, 404}},
 	} {
 		for i, caller := range callers {
 			job, answer := b.askAs(caller, row.want[i], row.method, row.path, row.body)
 			if row.want[i] == 202 {
 				b.finished(job) // the next one could not begin before
+			}
+			if strings.Contains(row.path, "/clients/") && !strings.Contains(string(answer), `\"*\":`) {
+				t.Errorf("%s gets no rule for all registries: %s", caller, answer)
 			}
 			if strings.HasSuffix(row.path, "/jobs") && i > 0 {
 				if seen, want := strings.Contains(string(answer), "secret"), i > 2; seen != want {

@@ -62,6 +62,7 @@ func BenchmarkPeers(b *testing.B) {
 		{"slowherd", benchHerdSlow},
 		{"process", benchStanding},
 		{"push", benchPush},
+		{"bucket", benchBucket},
 		{"million", benchMillion},
 	} {
 		if part.name == "million" && o.million == "" {

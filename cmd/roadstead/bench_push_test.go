@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func benchPush(b *testing.B, o benchOptions) benchTable {
 			all = append(all, c)
 		}
 	}
-	noise := newPushNoise(b, largeLayer)
+	noise := newPushNoise(b, smallLayer, largeOf64, largeLayer)
 	for round := range o.rounds {
 		for i := range all {
 			all[i].round(b, rows, noise, round)
@@ -186,7 +187,8 @@ type pushLayer struct {
 	open   func() io.Reader
 }
 
-func newPushNoise(b *testing.B, size int64) *pushNoise {
+// newPushNoise is noise for layers of these sizes.
+func newPushNoise(b *testing.B, sizes ...int64) *pushNoise {
 	b.Helper()
 	f, err := os.CreateTemp("/dev/shm", "roadstead-bench-")
 	if err != nil {
@@ -194,11 +196,11 @@ func newPushNoise(b *testing.B, size int64) *pushNoise {
 	}
 	os.Remove(f.Name())
 	b.Cleanup(func() { f.Close() })
-	if _, err := io.Copy(f, io.LimitReader(rand.NewChaCha8([32]byte{3}), size)); err != nil {
+	if _, err := io.Copy(f, io.LimitReader(rand.NewChaCha8([32]byte{3}), slices.Max(sizes))); err != nil {
 		b.Fatal(err)
 	}
 	n := &pushNoise{file: f, states: map[int64][]byte{}}
-	for _, size := range []int64{smallLayer, largeOf64, largeLayer} {
+	for _, size := range sizes {
 		hash := sha256.New()
 		if _, err := io.Copy(hash, n.section(size)); err != nil {
 			b.Fatal(err)
@@ -357,15 +359,21 @@ http: {addr: %q, secret: benchmark}
 // included.
 func startHostedOurs(b *testing.B, dir string) (*benchProcess, pushClient) {
 	b.Helper()
+	return startHostedOn(b, dir, fmt.Sprintf("{directory: %s/data}", dir))
+}
+
+// startHostedOn is startHostedOurs with a storage of the configuration's.
+func startHostedOn(b *testing.B, dir, storage string) (*benchProcess, pushClient) {
+	b.Helper()
 	addr := freeAddress(b)
 	path := filepath.Join(dir, "roadstead.yaml")
 	writeFile(b, path, fmt.Sprintf(`
 listen: %q
 admin: %q
-storage: {directory: %s/data}
+storage: %s
 projects:
   production: {hosted: true}
-`, addr, freeAddress(b), dir))
+`, addr, freeAddress(b), storage))
 	program := roadsteadBinary(b)
 	server := startServer(b, dir, addr, program, "serve", "--config", path)
 	var secret []byte

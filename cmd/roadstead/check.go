@@ -44,7 +44,19 @@ func summary(w io.Writer, c Config) error {
 		fmt.Fprintf(w, "url       %s\n", c.URL)
 	}
 	fmt.Fprintf(w, "admin     %s\n", admin)
-	fmt.Fprintf(w, "storage   %s, %s\n", c.Storage.Directory, limits(c.Storage))
+	if c.Offline {
+		fmt.Fprintln(w, "offline   NO UPSTREAM IS EVER ASKED; what is here is served, however old, and stays")
+	}
+	fmt.Fprintf(w, "storage   %s, %s\n", c.Storage.Place(), limits(c.Storage))
+	if c.Storage.S3.Bucket != "" {
+		fmt.Fprintf(w, "data      %s\n", c.Storage.Directory)
+	}
+	if c.Storage.Catalog != "" {
+		fmt.Fprintf(w, "catalog   %s\n", c.Storage.Catalog)
+	}
+	if c.Cluster.Listen != "" {
+		fmt.Fprintf(w, "cluster   %s, other nodes reach this one at %s\n", c.Cluster.Listen, c.Cluster.Address)
+	}
 	fmt.Fprintf(w, "uploads   %s\n", uploadLimits(c.Uploads))
 	fmt.Fprintf(w, "collect   %s\n", collections(c.Collect))
 	if c.Audit.Keep > 0 {
@@ -76,6 +88,8 @@ func summary(w io.Writer, c Config) error {
 func limits(s Storage) string {
 	most := "as much as the disk holds"
 	switch {
+	case s.S3.Bucket != "" && s.MaxSize == 0:
+		most = "as much as comes"
 	case s.MaxShare > 0:
 		most = fmt.Sprintf("at most %d%% of the disk", s.MaxShare)
 	case s.MaxSize > 0:

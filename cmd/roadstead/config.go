@@ -20,15 +20,19 @@ type Config struct {
 	TLS    TLS    // the zero value is plain HTTP
 	URL    string // what clients call this server, "https://mirror.example.com"; "" is what each of them says
 
+	Offline bool // no upstream is ever asked
+
 	AdminPassword Secret // of the first user, at the first start only; "" has one made
 	OIDC          OIDC
 
 	Creators string // who may create projects: "everyone" or "adminonly"; "": whom somebody has let, or administrators
 
 	Storage Storage
+	Cluster Cluster
 	Uploads Uploads
 	Collect Collect
 	Audit   AuditLog
+	Plans   []Plan        // what is warmed by schedule
 	Memory  int64         // bytes of manifests kept in memory
 	Drain   time.Duration // how long streams may take to end after SIGTERM
 	Log     Log
@@ -47,9 +51,16 @@ type TLS struct{ Certificate, Key string }
 // Storage says where content lives and how much of it.
 type Storage struct {
 	Directory string
+	S3        S3    // where content is instead, if it names a bucket
+	Hot       Hot   // and copies of what is used then
 	MaxSize   int64 // bytes; zero: only the floor bounds it
 	MaxShare  int   // percent of the filesystem, instead of MaxSize; zero: none
 	Floor     int64 // bytes left free; zero: the storage room decides; negative: none
+
+	// Catalog is the URL of a database of PostgreSQL, with no password in it. "": the catalog is a file
+	// in Directory.
+	Catalog         string
+	CatalogPassword Secret // "": none, or what PostgreSQL's own PGPASSWORD and ~/.pgpass say
 }
 
 // Uploads bounds what is being pushed, in bytes. Zero: no bound.
@@ -104,6 +115,8 @@ type Project struct {
 	Hosted  bool
 	Builtin bool // no file declares it: it makes way for one of its name that somebody makes
 
+	Redirect redirect // in a bucket; zero: as the bucket says
+
 	Quota     int64    // bytes of stored content; zero: none
 	Immutable []string // globs "repo" or "repo:tag" of tags that never move and never go
 	Retain    Retain
@@ -118,6 +131,9 @@ type Project struct {
 
 	Keep             time.Duration // evicted only this long after the last use
 	Allow, Deny, Pin []string      // globs "repo" or "repo:tag"
+	Cooldown         time.Duration // a tag follows upstream only when it has been there for so long; zero: at once
+	CooldownNew      bool          // and one that is new here is served only then
+	Verify           Verify        // what is asked of signatures
 	KeepGone         bool          // a tag that upstream no longer has is still served
 	DenyWithUpstream bool          // upstream's denial holds for what is cached too
 }
@@ -181,6 +197,7 @@ type Remote struct {
 
 	Insecure     bool
 	AllowPrivate bool
+	Offline      bool           // as the configuration that is in force says
 	Networks     []netip.Prefix // PrivateNetworks of the configuration that is in force
 	Proxy        Secret         // URL, "direct", or "" for the environment's; a URL may hold a password
 }
@@ -218,8 +235,9 @@ func defaults() Config {
 		Listen: ":5000",
 		// Metrics and health name every project and how much it is used: they are for this
 		// machine until somebody decides otherwise.
-		Admin:          "127.0.0.1:5001",
-		Storage:        Storage{Directory: "data"},
+		Admin: "127.0.0.1:5001",
+		// A fifth is what a node can spare for what would only be faster; drafts go before it.
+		Storage:        Storage{Directory: "data", Hot: Hot{Share: 20}},
 		Memory:         64 << 20,
 		Drain:          time.Minute,
 		DefaultProject: "docker.io",

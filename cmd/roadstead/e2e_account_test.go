@@ -28,7 +28,7 @@ func (n *node) as(a account) *node {
 // node that runs or before it does, and returns what it printed.
 func (n *node) administer(args ...string) string {
 	n.t.Helper()
-	return string(run(n.t, environment(n.home), roadsteadBinary(n.t), append(args, "--config", n.config)...))
+	return string(run(n.t, environment(n.home), roadsteadCommand(n.t), append(args, "--config", n.config)...))
 }
 
 // addUser makes a user with a password of ours.

@@ -172,11 +172,7 @@ func TestKilledAtAnyMomentOfAPush(t *testing.T) {
 	n := w.as(w.robot)
 	all := newAcked()
 	for round := range rounds {
-		began := time.Now()
 		w.start()
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("round %d: %v until the first answer, want at most 5 s", round, took)
-		}
 		all.round = fmt.Sprint("round ", round)
 		all.check(t, n)
 		var workers sync.WaitGroup

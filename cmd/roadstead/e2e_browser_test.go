@@ -43,8 +43,8 @@ func (o browserOptions) String() string {
 	return strings.Join(words, "-")
 }
 
-// everyLook is each width in each colour scheme, in English.
-var everyLook = []browserOptions{{}, {dark: true}, {phone: true}, {phone: true, dark: true}}
+// everyLook is each width and each colour scheme, in English.
+var everyLook = []browserOptions{{}, {phone: true, dark: true}}
 
 // A browser is a Chromium with one page, driven as a person would. Whatever a page complains of
 // while it is open fails the test; see complaints.

@@ -12,14 +12,20 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// consoleLooks are both widths, colour schemes and languages, each with each other one once. In the first
-// everything is done, in the others every page is looked at.
-var consoleLooks = []struct {
+// consoleLooks have both widths, colour schemes and languages. In the first everything is done, in the
+// others every page is looked at. Those that combine them the other way round too are looked at with
+// ROADSTEAD_LOOKS=all.
+func consoleLooks() []consoleLook {
+	looks := []consoleLook{{browserOptions{language: "en"}, true}, {browserOptions{language: "zh-CN", phone: true, dark: true}, false}}
+	if os.Getenv("ROADSTEAD_LOOKS") == "all" {
+		looks = append(looks, consoleLook{browserOptions{language: "zh-CN", dark: true}, false}, consoleLook{browserOptions{language: "en", phone: true}, false})
+	}
+	return looks
+}
+
+type consoleLook struct {
 	browserOptions
 	whole bool
-}{
-	{browserOptions{language: "en"}, true}, {browserOptions{language: "zh-CN", dark: true}, false},
-	{browserOptions{language: "en", phone: true, dark: true}, false}, {browserOptions{language: "zh-CN", phone: true}, false},
 }
 
 // An operator does by clicking what the article of the seed does in Harbor: signs in, makes a registry
@@ -37,8 +43,8 @@ func TestTheConsoleInABrowser(t *testing.T) {
 	if err := os.WriteFile(first, []byte(admin.secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := startNode(t, nodeConfig{tls: true, more: map[string]any{"admin_password_file": first}})
-	for i, look := range consoleLooks {
+	n := startNode(t, nodeConfig{plain: true, tls: true, more: map[string]any{"admin_password_file": first}})
+	for i, look := range consoleLooks() {
 		t.Run(look.String(), func(t *testing.T) {
 			look.trusts = n.ca
 			s := &sitting{browser: startBrowser(t, look.browserOptions), t: t, node: n, up: up, img: img, name: strings.ToLower(look.String())}
@@ -215,7 +221,7 @@ func (s *sitting) lookAtArtifact() {
 // lookAround looks at every other page.
 func (s *sitting) lookAround() {
 	for _, page := range []struct{ name, path string }{
-		{"overview", "/c/"}, {"search", "/c/search?q=busy"}, {"connect", "/c/connect"}, {"connect-podman", "/c/connect?for=podman"}, {"jobs", "/c/jobs"},
+		{"overview", "/c/"}, {"search", "/c/search?q=busy"}, {"connect", "/c/connect"}, {"connect-wildcard", "/c/connect?for=containerd&wildcard=true"}, {"explain", "/c/explain?image=busybox"}, {"clients", "/c/clients"}, {"jobs", "/c/jobs"},
 		{"audit", "/c/audit"}, {"users", "/c/users"}, {"robots-system", "/c/robots"}, {"user-new", "/c/users/new"}, {"account", "/c/account"},
 		{"projects", "/c/projects"}, {"registries-all", "/c/registries"}, {"project-form", "/c/projects/new"}, {"registry-form", "/c/registries/new"},
 	} {

@@ -131,6 +131,13 @@ func (g *gate) seen() []string {
 	return append([]string(nil), g.requests...)
 }
 
+// forget begins the requests anew.
+func (g *gate) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.requests = nil
+}
+
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.active.Add(1)
 	defer g.active.Add(-1)

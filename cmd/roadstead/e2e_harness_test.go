@@ -81,25 +81,43 @@ var moduleRoot = sync.OnceValue(func() string {
 // have it. ROADSTEAD_BINARY names one that is to be tested instead.
 func roadsteadBinary(t testing.TB) string {
 	t.Helper()
-	path, err := build()
+	return built(t, raceBuild)
+}
+
+// roadsteadCommand is the same without the race detector, for commands that are run by the hundred, do
+// one thing after the other and end: it would have each of them take a third of a second to start.
+func roadsteadCommand(t testing.TB) string {
+	t.Helper()
+	return built(t, false)
+}
+
+func built(t testing.TB, race bool) string {
+	t.Helper()
+	program := buildPlain
+	if race {
+		program = buildRace
+	}
+	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-var build = sync.OnceValues(func() (string, error) {
+var (
+	buildPlain = sync.OnceValues(func() (string, error) { return build("roadstead") })
+	buildRace  = sync.OnceValues(func() (string, error) {
+		return build("roadstead-race", "-race", "-gcflags=modernc.org/...=-race=false -l") // as .ci/check does
+	})
+)
+
+func build(name string, flags ...string) (string, error) {
 	if path := os.Getenv("ROADSTEAD_BINARY"); path != "" {
 		return path, nil
 	}
-	name := "roadstead"
-	args := []string{"build", "-buildvcs=false"}
-	if raceBuild {
-		name = "roadstead-race"
-		args = append(args, "-race")
-	}
+	args := append([]string{"build", "-buildvcs=false"}, flags...)
 	return goBuild(moduleRoot(), name, append(args, "./cmd/roadstead"))
-})
+}
 
 // goBuild builds into .cache of the module, by way of another name: two runs of the tests may do
 // this at the same time.
@@ -247,6 +265,7 @@ func environment(home string, more ...string) []string {
 		"TMPDIR=" + cmp.Or(os.Getenv("TMPDIR"), os.TempDir()),
 		"NO_PROXY=*",
 		"OTEL_TRACES_EXPORTER=none", // the registry would send traces somewhere
+		"GORACE=atexit_sleep_ms=0",  // else each end takes a second
 	}, more...)
 }
 

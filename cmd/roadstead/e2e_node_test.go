@@ -36,6 +36,7 @@ type node struct {
 	http   *http.Client
 	who    account                                                // whose requests it sends; zero: anybody's
 	before func(program string, args []string) (string, []string) // how the program is started, if not as it is
+	plain  bool
 }
 
 // nodeConfig says how a node is configured.
@@ -47,6 +48,7 @@ type nodeConfig struct {
 	storage  map[string]any // further keys of "storage"
 	more     map[string]any // further top-level keys
 	before   func(program string, args []string) (string, []string)
+	plain    bool // without the race detector, which watches the same code in other tests
 }
 
 // startNode starts roadstead and waits until it answers.
@@ -70,7 +72,7 @@ func newHTTPClient(pool *x509.CertPool) *http.Client {
 func newNode(t testing.TB, c nodeConfig) *node {
 	t.Helper()
 	home := t.TempDir()
-	n := &node{t: t, home: home, dir: c.dir, addr: cmp.Or(c.addr, freeAddress(t)), http: newHTTPClient(nil), before: c.before}
+	n := &node{t: t, home: home, dir: c.dir, addr: cmp.Or(c.addr, freeAddress(t)), http: newHTTPClient(nil), before: c.before, plain: c.plain}
 	if n.dir == "" {
 		n.dir = filepath.Join(home, "data")
 	}
@@ -101,7 +103,7 @@ func newNode(t testing.TB, c nodeConfig) *node {
 // start starts a node that has ended.
 func (n *node) start() {
 	n.t.Helper()
-	program, args := roadsteadBinary(n.t), []string{"serve", "--config", n.config}
+	program, args := n.program(), []string{"serve", "--config", n.config}
 	if n.before != nil {
 		program, args = n.before(program, args)
 	}
@@ -109,9 +111,16 @@ func (n *node) start() {
 	waitForHTTP(n.t, n.process, n.http, n.url+"/v2/")
 }
 
+func (n *node) program() string {
+	if n.plain {
+		return roadsteadCommand(n.t)
+	}
+	return roadsteadBinary(n.t)
+}
+
 // command runs another subcommand on this node's configuration.
 func (n *node) command(name string, args ...string) ([]byte, error) {
-	return try(environment(n.home), roadsteadBinary(n.t), append([]string{name, "--config", n.config}, args...)...)
+	return try(environment(n.home), roadsteadCommand(n.t), append([]string{name, "--config", n.config}, args...)...)
 }
 
 // checkLog looks for what must never be in a log, whatever a test did.

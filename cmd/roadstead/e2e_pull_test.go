@@ -103,7 +103,9 @@ func TestClientsPullAndPullAgainWithoutUpstream(t *testing.T) {
 				t.Parallel()
 				pull := c.fresh(t, h.node)
 				for i, b := range berths[c.name] {
-					t.Run(b.kind, func(t *testing.T) { pull(t, refOf(i, b), b.image) })
+					if ref := refOf(i, b); ref != (reference{}) {
+						t.Run(b.kind, func(t *testing.T) { pull(t, ref, b.image) })
+					}
 				}
 			})
 		}
@@ -118,11 +120,26 @@ func TestClientsPullAndPullAgainWithoutUpstream(t *testing.T) {
 			return b.ref
 		})
 	})
-	t.Run("by tag", func(t *testing.T) { each(t, func(_ int, b berth) reference { return b.ref }) })
+	t.Run("by tag", func(t *testing.T) {
+		each(t, func(i int, b berth) (none reference) {
+			if i%2 == 0 {
+				return none // as before
+			}
+			return b.ref
+		})
+	})
 	scrub(t, h.dir)
 	h.stopUpstreams()
-	t.Run("upstream gone", func(t *testing.T) { each(t, func(_ int, b berth) reference { return b.ref }) })
-	t.Run("upstream gone, by digest", func(t *testing.T) { each(t, func(_ int, b berth) reference { return b.byDigest() }) })
+	// By what the client has not asked first for, or both would take a minute more and show the same:
+	// that it is here by its tag, the plain client finds out of each below.
+	t.Run("upstream gone", func(t *testing.T) {
+		each(t, func(i int, b berth) reference {
+			if i%2 == 0 {
+				return b.byDigest()
+			}
+			return b.ref
+		})
+	})
 	h.terminate(10 * time.Second)
 	h.start()
 	t.Run("upstream gone, node restarted", func(t *testing.T) {

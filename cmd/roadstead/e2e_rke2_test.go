@@ -44,8 +44,8 @@ func TestRKE2PullsWhatWasPushed(t *testing.T) {
 				}
 			})
 			t.Run("as the containerd of RKE2 asks", func(t *testing.T) {
-				pullAsForked(t, w.as(w.puller), "production/team/web", img)
-				pullAsForked(t, w.node, "open/team/web", img)
+				pullAsForked(t, w.as(w.puller), "production/team/web", "ksd.example.com", "2.0", img)
+				pullAsForked(t, w.node, "open/team/web", "ksd.example.com", "2.0", img)
 			})
 			t.Run("containerd without rewrites", func(t *testing.T) {
 				c := startContainerd(t)
@@ -60,39 +60,6 @@ func TestRKE2PullsWhatWasPushed(t *testing.T) {
 				c.pullForKubelet(t, web, img)
 			})
 		})
-	}
-}
-
-// pullAsForked sends what the containerd of K3s and RKE2 sends after a rewrite (RKE2.md §1 and
-// §2): the new name with the old registry as ns; without a ping, and credentials only to the
-// token service that the challenge names.
-func pullAsForked(t *testing.T, n *node, repo string, img *image) {
-	t.Helper()
-	anybody := n.as(account{})
-	const ns = "?ns=ksd.example.com"
-	head := manifestPath(repo, "2.0") + ns
-	a := anybody.ask(http.MethodHead, head)
-	var bearer []string
-	if n.who.name != "" {
-		if a.status != http.StatusUnauthorized {
-			t.Fatalf("HEAD %s as anybody: %v, want 401", head, a)
-		}
-		token := n.token(t, a.header.Get("WWW-Authenticate"))
-		bearer = []string{"Authorization: Bearer " + token}
-		a = anybody.ask(http.MethodHead, head, bearer...)
-	}
-	if a.status != http.StatusOK || a.header.Get("Docker-Content-Digest") != string(img.top().digest) {
-		t.Fatalf("HEAD %s: %v, %v; want %s", head, a, a.header, img.top().digest)
-	}
-	for _, m := range img.manifests {
-		if a := anybody.ask(http.MethodGet, manifestPath(repo, string(m.digest))+ns, bearer...); !a.whole() || a.digest() != m.digest {
-			t.Errorf("manifest %s: %v", m.digest, a)
-		}
-	}
-	for d := range img.blobs {
-		if a := anybody.ask(http.MethodGet, blobPath(repo, d)+ns, bearer...); !a.whole() || a.digest() != d {
-			t.Errorf("blob %s: %v", d, a)
-		}
 	}
 }
 

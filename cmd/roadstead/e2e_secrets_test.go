@@ -65,7 +65,7 @@ func TestC11_CanarySecrets(t *testing.T) {
 	if err := os.WriteFile(value, []byte(vaulted), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, environment(w.home), "/bin/sh", "-c", `exec "$0" "$@" <`+value, roadsteadBinary(t), "secret", "set", "quay", "--config", w.config)
+	run(t, environment(w.home), "/bin/sh", "-c", `exec "$0" "$@" <`+value, roadsteadCommand(t), "secret", "set", "quay", "--config", w.config)
 
 	repo := "production/team/web"
 	if err := w.as(w.members["developer"]).push(repo, img); err != nil {
@@ -115,7 +115,7 @@ func TestC11_CanarySecrets(t *testing.T) {
 		{"user", "list"}, {"robot", "list"}, {"secret", "list"}, {"project", "list"}, {"project", "show", "production"},
 		{"project", "member", "list", "production"}, {"audit", "--since", "24h"}, {"check"},
 	} {
-		out, err := try(environment(w.home), roadsteadBinary(t), append(args, "--config", w.config)...)
+		out, err := try(environment(w.home), roadsteadCommand(t), append(args, "--config", w.config)...)
 		if err != nil {
 			t.Error(err)
 		}

@@ -34,7 +34,8 @@ type upstream struct {
 type upstreamConfig struct {
 	dir    string // what it serves; zero: an empty directory
 	tls    bool
-	tokens *tokenServer // who may pull; nil: everybody
+	tokens *tokenServer   // who may pull; nil: everybody
+	bucket map[string]any // instead of a directory, in the words of its s3 driver
 }
 
 // startUpstream starts a registry and waits until it answers.
@@ -67,6 +68,11 @@ func startUpstream(t testing.TB, c upstreamConfig) *upstream {
 			// Its sweeper is for those who run it for a week.
 			"maintenance": map[string]any{"uploadpurging": map[string]any{"enabled": false}},
 		},
+	}
+	if c.bucket != nil {
+		store := config["storage"].(map[string]any)
+		delete(store, "filesystem")
+		store["s3"], store["redirect"] = c.bucket, map[string]any{"disable": true}
 	}
 	if c.tokens != nil {
 		config["auth"] = map[string]any{"token": map[string]any{

@@ -27,8 +27,14 @@ func pullWharfie(t *testing.T, n *node, ref reference, img *image) {
 
 func wharfiePull(t *testing.T, n *node, ref reference, img *image, mirror map[string]any) {
 	t.Helper()
+	wharfiePullBy(t, wharfieFile(t, n, ref, mirror), ref, img)
+}
+
+// wharfiePullBy pulls as a registries.yaml says.
+func wharfiePullBy(t *testing.T, file string, ref reference, img *image) {
+	t.Helper()
 	root := filepath.Join(shortDir(t), "root")
-	out, err := wharfieInto(t, root, n, ref, mirror)
+	out, err := wharfieInto(t, root, file, ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,18 +54,23 @@ func wharfiePull(t *testing.T, n *node, ref reference, img *image, mirror map[st
 // wharfieTry returns why wharfie cannot pull.
 func wharfieTry(t *testing.T, n *node, ref reference, mirror map[string]any) error {
 	t.Helper()
-	_, err := wharfieInto(t, filepath.Join(shortDir(t), "root"), n, ref, mirror)
+	_, err := wharfieInto(t, filepath.Join(shortDir(t), "root"), wharfieFile(t, n, ref, mirror), ref)
 	return err
 }
 
 // wharfieInto pulls into root and returns the digest that was printed.
-func wharfieInto(t *testing.T, root string, n *node, ref reference, mirror map[string]any) ([]byte, error) {
+func wharfieInto(t *testing.T, root, file string, ref reference) ([]byte, error) {
 	t.Helper()
 	program, err := wharfie()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := shortDir(t)
+	return try(environment(shortDir(t)), program, "-registries", file, "-out", root, ref.String())
+}
+
+// wharfieFile writes a registries.yaml with one mirror.
+func wharfieFile(t *testing.T, n *node, ref reference, mirror map[string]any) string {
+	t.Helper()
 	registries := map[string]any{"mirrors": map[string]any{ref.project: mirror}}
 	config := map[string]any{}
 	if n.ca != "" {
@@ -71,6 +82,5 @@ func wharfieInto(t *testing.T, root string, n *node, ref reference, mirror map[s
 	if len(config) > 0 {
 		registries["configs"] = map[string]any{n.addr: config}
 	}
-	file := writeJSON(t, filepath.Join(dir, "registries.yaml"), registries)
-	return try(environment(dir), program, "-registries", file, "-out", root, ref.String())
+	return writeJSON(t, filepath.Join(shortDir(t), "registries.yaml"), registries)
 }

@@ -17,6 +17,7 @@ import (
 	"roadstead/registry/hosted"
 	"roadstead/registry/server"
 	"roadstead/registry/upstream"
+	"roadstead/rewrite"
 )
 
 // newEstate is what is administered, of this house.
@@ -25,12 +26,26 @@ func (h *House) newEstate() *estate.Estate {
 		Catalog: h.data.Catalog, Access: h.access, InForce: h.putInForce, Scrub: h.scrub,
 		Try: h.try, Ping: h.pingRegistry, CheckName: checkProjectName,
 		Names:   func(project string) []string { return h.table.Load().Names(project) },
+		Default: func(host string) string { return h.table.Load().Default(host) },
+		Table:   func() *rewrite.Table { return h.table.Load() }, Upstream: h.upstreams.urls,
+		Place:   h.placing(h.cfg.URL),
 		Builtin: func(name string) bool { _, ok := builtinProject(name); return ok },
 		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache,
 		// What is not served answers nobody either, for whatever reason.
 		Down: func(project string) bool { return h.misfit(project) || h.upstreams.down(project) },
-		File: h.cfg.File,
+		Node: h.nodes.name(), File: h.cfg.File,
 	})
+}
+
+// placing finds where images are here, which the server's own URL may name.
+func (h *House) placing(own string) func(rewrite.Image, ...string) (registry.Repo, error) {
+	u, err := url.Parse(own)
+	return func(i rewrite.Image, self ...string) (registry.Repo, error) {
+		if err == nil && u.Host != "" {
+			self = append(slices.Clone(self), u.Host)
+		}
+		return h.table.Load().Place(i, self...)
+	}
 }
 
 // cached is the content of proxies, which is deleted by forgetting it.
@@ -82,6 +97,10 @@ func (h *House) other() http.Handler {
 	})
 	logins := h.access.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.missing.error() != nil && r.URL.Path != "/service/token" && r.URL.Path != "/api/v2.0/ping" && r.URL.Path != "/api/v2.0/health" {
+			h.closed(w)
+			return
+		}
 		if r.URL.Path == "/api" || strings.HasPrefix(r.URL.Path, "/api/") {
 			rest.ServeHTTP(w, r)
 			return
@@ -103,7 +122,8 @@ func (h *House) newConsole() (*console.Console, error) {
 	return console.New(console.Config{
 		Access: h.access, Estate: h.estate, Issuer: issuer, Version: thisBuild().Version, Log: h.log,
 		Cache: h.cache.Stats, Flights: h.cache.Flights, Hosted: h.hosted.Stats, Upstreams: h.upstreams.Stats,
-		Server: func() server.Stats { return h.server.Stats() }, // which is made with these pages
+		Server:  func() server.Stats { return h.server.Stats() }, // which is made with these pages
+		Offline: func() bool { return h.inForce.Load().cfg.Offline },
 	})
 }
 
@@ -117,7 +137,10 @@ func (h *House) components(ctx context.Context) []api.Component {
 		return c
 	}
 	all := []api.Component{core("core", h.stopping()), core("database", h.readable(ctx)), core("registry", h.writable())}
-	for _, c := range h.upstreams.health() {
+	for _, c := range h.health(ctx) {
+		if c.Name == "storage" || c.Name == "catalog" {
+			continue // which Harbor calls the other way
+		}
 		all = append(all, api.Component{Name: c.Name, Down: c.Status != admin.Healthy, Error: c.Error})
 	}
 	return all

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os/signal"
 	"syscall"
+
+	"roadstead/cache"
 )
 
 // Evict is the command of that name.
@@ -26,7 +28,7 @@ func (e *Evict) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	if !exists(cfg.Storage.Directory, catalogFile) {
+	if !hasCatalog(cfg.Storage) {
 		return fmt.Errorf("there is no catalog in %s, so there is nothing to evict; name the data directory with --data", cfg.Storage.Directory)
 	}
 	data, err := openData(ctx, cfg.Storage)
@@ -36,7 +38,8 @@ func (e *Evict) Run(std streams) error {
 	defer data.Close()
 	var u upstreams
 	defer u.Close()
-	c, err := newCache(cfg, data, &u, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	c, err := newCache(cfg, data, &u, cache.Config{Log: log})
 	if err != nil {
 		return err
 	}

@@ -177,9 +177,12 @@ func export(std streams, c Config) error {
 	})
 	m.text("url", c.URL)
 	m.part("oidc", func(m *mapping) { exportOIDC(m, c.OIDC) })
+	m.flag("offline", c.Offline, false)
 	m.text("project_creation", c.Creators)
 	m.part("storage", func(m *mapping) {
 		m.text("directory", c.Storage.Directory)
+		m.part("s3", func(m *mapping) { exportS3(m, c.Storage.S3) })
+		m.part("hot", func(m *mapping) { exportHot(m, c.Storage.Hot, usual.Storage.Hot) })
 		if c.Storage.MaxShare > 0 {
 			m.text("max_size", fmt.Sprintf("%d%%", c.Storage.MaxShare))
 		} else {
@@ -190,7 +193,9 @@ func export(std streams, c Config) error {
 		} else {
 			m.size("floor", c.Storage.Floor, 0)
 		}
+		m.text("catalog", c.Storage.Catalog)
 	})
+	m.part("cluster", func(m *mapping) { exportCluster(m, c.Cluster) })
 	m.part("uploads", func(m *mapping) {
 		m.size("max", c.Uploads.Max, 0)
 		m.size("max_project", c.Uploads.MaxProject, 0)
@@ -201,6 +206,7 @@ func export(std streams, c Config) error {
 		m.duration("grace", c.Collect.Grace, usual.Collect.Grace)
 		m.duration("every", c.Collect.Every, usual.Collect.Every)
 	})
+	m.part("warm", func(m *mapping) { exportPlans(m, c.Plans) })
 	m.part("audit", func(m *mapping) { m.duration("keep", c.Audit.Keep, 0) })
 	m.size("memory", c.Memory, usual.Memory)
 	m.duration("drain", c.Drain, usual.Drain)
@@ -292,6 +298,7 @@ func exportProject(m *mapping, p Project) {
 	if p.Hosted {
 		m.flag("hosted", true, false)
 		m.flag("public", p.Public, false)
+		m.redirect(p.Redirect)
 		m.size("quota", p.Quota, 0)
 		m.list("immutable", p.Immutable)
 		m.part("retain", func(m *mapping) {
@@ -305,6 +312,7 @@ func exportProject(m *mapping, p Project) {
 	usual, remote := newProject(p.Name), p.Remote
 	m.list("endpoints", remote.Endpoints)
 	m.add("public", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(p.Public)}, "")
+	m.redirect(p.Redirect)
 	m.add("hub", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(p.Hub)}, "")
 	m.list("names", p.Names)
 	m.text("prefix", remote.Prefix)
@@ -329,6 +337,9 @@ func exportProject(m *mapping, p Project) {
 	m.list("allow", p.Allow)
 	m.list("deny", p.Deny)
 	m.list("pin", p.Pin)
+	m.duration("cooldown", p.Cooldown, 0)
+	m.flag("cooldown_new", p.CooldownNew, false)
+	m.part("verify", func(m *mapping) { exportVerify(m, p.Verify) })
 	m.flag("keep_gone", p.KeepGone, false)
 	m.flag("deny_with_upstream", p.DenyWithUpstream, false)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,9 @@ storage: { directory: DATA, max_size: 80%, floor: 0B }
 uploads: { max: 1500MB, idle: 36h }
 collect: { every: 12h }
 audit: { keep: 365d }
+warm:
+  rke2: { images: ["docker.io/rancher/mirrored-pause:3.6"], platforms: [linux/amd64, linux/arm64], schedule: "0 0 3 * * *" }
+  tools: { images: [quay.io/team/tool], platforms: all, schedule: "@weekly" }
 project_creation: adminonly
 allow_private_networks: [ 10.0.0.0/8 ]
 memory: 32MiB
@@ -30,7 +34,7 @@ log: { level: warn, format: json }
 hosts: { quay.mirror.example.com: quay.io }
 builtin_projects: false
 projects:
-  docker.io: { username: me, password: canary-2, ttl: 5m, deny: [ "evil/**" ], proxy: "http://user:canary-3@proxy.example:3128" }
+  docker.io: { username: me, password: canary-2, ttl: 5m, cooldown: 72h, cooldown_new: true, verify: { mode: warn, keys: [ KEYFILE, KEYTEXT ] }, deny: [ "evil/**" ], proxy: "http://user:canary-3@proxy.example:3128" }
   quay.io: { keep: 30d, stale_for: 12h, negative_ttl: 0s, pin: [ "coreos/etcd:v3" ], prefix: team, allow_private: true, proxy: direct }
   production: { hosted: true, quota: 10GiB, immutable: [ "**:v*" ], retain: { newest: 10, pulled: 30d, schedule: "0 30 3 * * *" } }
 `
@@ -45,7 +49,8 @@ var exportedRules = []catalog.Rule{
 // What is exported means what is in force, and has no secret in it.
 func TestConfigExport(t *testing.T) {
 	dir := t.TempDir()
-	text := strings.ReplaceAll(exportedConfig, "DATA", filepath.Join(dir, "data"))
+	write(t, filepath.Join(dir, "cosign.pub"), cosignKey)
+	text := strings.NewReplacer("DATA", filepath.Join(dir, "data"), "KEYFILE", "cosign.pub", "KEYTEXT", strconv.Quote(cosignKey)).Replace(exportedConfig)
 	cfg, faults := parseConfig(filepath.Join(dir, "roadstead.yaml"), []byte(text), environment(nil))
 	if len(faults) > 0 {
 		t.Fatal(faults)
@@ -64,7 +69,7 @@ func TestConfigExport(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := tx.PutProject(catalog.Project{Name: "made", Registry: id, Public: true, Policy: catalog.Policy{TTL: &ttl, Deny: []string{"a:${b}"}}}); err != nil {
+		if err := tx.PutProject(catalog.Project{Name: "made", Registry: id, Public: true, Policy: catalog.Policy{TTL: &ttl, Cooldown: &ttl, Deny: []string{"a:${b}"}, Verify: &catalog.Verify{Mode: "enforce", Keys: []string{cosignKey}}}}); err != nil {
 			return err
 		}
 		return errors.Join(

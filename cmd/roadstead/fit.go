@@ -79,6 +79,7 @@ func (m misfits) add(project string, code registry.Code, format string, args ...
 type inForce struct {
 	cfg     Config
 	holding holding
+	public  bool // a proxy is for everybody
 }
 
 // try says why what a transaction leaves could not be served as a whole, or nil: a project that can

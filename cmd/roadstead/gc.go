@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os/signal"
 	"syscall"
 
 	"roadstead/registry/hosted"
+	"roadstead/storage/catalog"
 )
 
 // GC is the command of that name.
@@ -87,7 +89,7 @@ func withHosted(s onDirectory, dry bool, std streams, fn func(context.Context, *
 		return err
 	}
 	dir := cfg.Storage.Directory
-	if !exists(dir, catalogFile) {
+	if !hasCatalog(cfg.Storage) {
 		return fmt.Errorf("there is no catalog in %s, so there is nothing that could go; name the data directory with --data", dir)
 	}
 	open := openData
@@ -113,5 +115,12 @@ func withHosted(s onDirectory, dry bool, std streams, fn func(context.Context, *
 	if err := r.SetProjects(now.hosted()); err != nil {
 		return err
 	}
-	return fn(ctx, r)
+	if dry {
+		return fn(ctx, r)
+	}
+	held := data.Catalog.Hold(ctx, hosted.Lease, actor, func(ctx context.Context, _ string) { err = fn(ctx, r) })
+	if errors.Is(held, catalog.ErrHeld) {
+		return errors.New("a node of the cluster does that just now: wait for its end, or stop it in the console")
+	}
+	return errors.Join(err, held)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -17,17 +18,86 @@ import (
 )
 
 // ready says whether this server should get requests, or why not. That upstreams are down is
-// no reason: what is here is served all the same, and another node would fare no better.
-func (h *House) ready(ctx context.Context) error {
-	return errors.Join(h.stopping(), h.readable(ctx), h.writable())
+// no reason: what is here is served all the same, and another node would fare no better. Nor is it that
+// the catalog or the bucket is away, which they are for all nodes at once as a rule: see degraded.
+func (h *House) ready(context.Context) error {
+	return errors.Join(h.stopping(), h.blind(), h.writable())
+}
+
+// degraded says what this server does without, or nil.
+func (h *House) degraded(ctx context.Context) error {
+	var all []error
+	for _, c := range h.parts(ctx) {
+		if c.Status != admin.Healthy {
+			all = append(all, fmt.Errorf("%s: %s", c.Name, c.Error))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// parts are those that the house is made of, each with a name that does not change.
+func (h *House) parts(ctx context.Context) []admin.Component {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	var catalog, bucket error
+	var asking sync.WaitGroup
+	asking.Go(func() { catalog = h.readable(ctx) })
+	if h.data.bucket != nil {
+		asking.Go(func() { bucket = h.bucket.ask(ctx, h.data.bucket.Check) })
+	}
+	storage := h.writable()
+	asking.Wait()
+	all := []admin.Component{component("storage", storage)}
+	if h.data.bucket != nil {
+		all = append(all, component("bucket", bucket))
+	}
+	all = append(all, component("catalog", catalog), component("accounts", h.unsure()))
+	if h.nodes.cluster != nil {
+		all = append(all, component("cluster", h.nodes.alone()))
+	}
+	return all
 }
 
 // health tells the parts of the house apart, for people who look.
 func (h *House) health(ctx context.Context) []admin.Component {
-	return append([]admin.Component{
-		component("storage", h.writable()),
-		component("catalog", h.readable(ctx)),
-	}, h.upstreams.health()...)
+	return slices.Concat(h.parts(ctx), h.hotHealth(), h.nodes.health(), h.leaderHealth(ctx), h.upstreams.health())
+}
+
+var errLate = errors.New("it gave no answer in time")
+
+// lately is the last answer to a question that costs its owner a request.
+type lately struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+// askPatience is how long a part is waited for: those who probe give up after a few seconds, and are to
+// hear which of the parts it is.
+const askPatience = 1500 * time.Millisecond
+
+// How often it is asked at most, as long as it is well and else: probes come every few seconds from
+// several sides, and whoever waits for it to be back waits for nothing else.
+const (
+	askEvery = 5 * time.Second
+	askAgain = time.Second
+)
+
+func (l *lately) ask(ctx context.Context, question func(context.Context) error) error {
+	l.mu.Lock()
+	at, err := l.at, l.err
+	l.mu.Unlock()
+	if age := time.Since(at); age < askAgain || err == nil && age < askEvery {
+		return err
+	}
+	err = question(ctx)
+	if ctx.Err() != nil {
+		err = errLate
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at, l.err = time.Now(), err
+	return err
 }
 
 // health says which upstreams are down, or are believed without proof.
@@ -37,6 +107,10 @@ func (u *upstreams) health() []admin.Component {
 	u.mu.Unlock()
 	var all []admin.Component
 	for _, name := range slices.Sorted(maps.Keys(current)) {
+		if current[name].remote.Offline {
+			all = append(all, admin.Component{Name: "upstream " + name, Status: admin.Healthy, Error: "it is never asked (offline: true)"})
+			continue
+		}
 		var down error
 		if unreachable(current[name].registry) {
 			down = errors.New("no endpoint answers; what is cached is served")
@@ -59,8 +133,14 @@ func component(name string, err error) admin.Component {
 
 // readable asks the catalog something that it always knows.
 func (h *House) readable(ctx context.Context) error {
+	if why := h.missing.error(); why != nil {
+		return why
+	}
 	if _, err := h.data.Catalog.Usage(ctx); err != nil {
-		return fmt.Errorf("catalog: %w", err)
+		if ctx.Err() != nil {
+			return errLate
+		}
+		return err
 	}
 	return nil
 }
@@ -109,7 +189,12 @@ func (h *House) newAdmin() http.Handler {
 		Hosted:    h.hosted.Stats,
 		Server:    h.server.Stats,
 		Upstreams: h.upstreams.Stats,
+		Cluster:   h.nodes.stats(),
+		Leads:     h.leads(),
+		Hot:       h.data.Store.Hot,
 		Ready:     h.ready,
+		Degraded:  h.degraded,
+		Parts:     h.parts,
 		Health:    h.health,
 		Version:   thisBuild().Version,
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ type Healthcheck struct {
 
 // Help is the long help.
 func (h *Healthcheck) Help() string {
-	return `Asks /readyz of the running server. The exit status is 0 when it is ready, and 1 with the reason when it is not, does not answer, or is shutting down.`
+	return `Asks /readyz of the running server. The exit status is 0 when it is ready, be it degraded, and 1 with the reason when it is not, does not answer, or is shutting down.`
 }
 
 // Run asks once.
@@ -61,18 +62,27 @@ func (h *Healthcheck) Run(std streams) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready (%s): %s", resp.Status, reasons(resp.Body))
+		why := cmp.Or(reasons(resp.Body, "reasons"), "what answers there is not roadstead's \"admin\" address")
+		return fmt.Errorf("not ready (%s): %s", resp.Status, why)
+	}
+	if without := reasons(resp.Body, "degraded"); without != "" {
+		fmt.Fprintln(std.out, "ready, but degraded:", without)
+		return nil
 	}
 	fmt.Fprintln(std.out, "ready")
 	return nil
 }
 
-// reasons reads why a server is not ready.
-func reasons(body io.Reader) string {
-	var report struct{ Reasons []string }
-	err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&report)
-	if err != nil || len(report.Reasons) == 0 {
-		return "what answers there is not roadstead's \"admin\" address"
+// reasons reads one of the lists of a report; "" where there is none.
+func reasons(body io.Reader, list string) string {
+	var report map[string]any
+	if err := json.NewDecoder(io.LimitReader(body, 64<<10)).Decode(&report); err != nil {
+		return ""
 	}
-	return strings.Join(report.Reasons, "; ")
+	all, _ := report[list].([]any)
+	var text []string
+	for _, one := range all {
+		text = append(text, fmt.Sprint(one))
+	}
+	return strings.Join(text, "; ")
 }

@@ -27,6 +27,8 @@ type holding struct {
 	creators   estate.Creators
 
 	misfits misfits // what fit has found
+
+	recalled bool // it is what the catalog said last, which is away
 }
 
 // readHolding asks the catalog.
@@ -350,7 +352,7 @@ func (h holding) over(cfg Config, open func(catalog.Registry) (Secret, error)) (
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		p := byName[name]
 		if !p.Hosted {
-			p.Remote.Networks = cfg.PrivateNetworks
+			p.Remote.Networks, p.Remote.Offline = cfg.PrivateNetworks, cfg.Offline
 		}
 		cfg.Projects = append(cfg.Projects, p)
 	}

@@ -367,7 +367,7 @@ func TestCommandsAboutAccountsTeach(t *testing.T) {
 		{"there is no user bob", "project member add production bob --role guest"},
 		{"there is no project staging: create it first", "project member add staging alice --role guest"},
 		{"--permission=push does not say where: write PROJECT:push", "robot add ci --permission push"},
-		{`"fly" is nothing that a robot may do: pull, push or delete`, "robot add ci --project production --permission fly"},
+		{`"fly" is nothing that a robot may do: pull, push, delete or warm`, "robot add ci --project production --permission fly"},
 		{"--days=-1 is no number of days", "robot add ci --project production --days=-1"},
 		{`"ci" is no robot: those are called robot$name or robot$project+name`, "robot delete ci"},
 		{"project up.example is a proxy in", "project create up.example"},

@@ -23,6 +23,7 @@ import (
 	"roadstead/registry/server"
 	"roadstead/rewrite"
 	"roadstead/storage/catalog"
+	"roadstead/storage/s3"
 )
 
 // House is every room of a running server, stacked: requests come in at the server, are routed
@@ -32,10 +33,14 @@ type House struct {
 	log   *slog.Logger
 	level *slog.LevelVar
 	load  func() (Config, error) // reads the configuration again
-	cfg   Config                 // the one in force; only Run's goroutine looks at it, and at the next two
+	cfg   Config                 // the one in force; only Run's goroutine looks at it, and at the next four
 
-	served  Config  // that, with the proxies that somebody has made
-	holding holding // the projects and registries in force
+	served     Config    // that, with the proxies that somebody has made
+	holding    holding   // the projects and registries in force
+	imported   int64     // how often images were imported that are known
+	remembered time.Time // when it was last written down for a start without the catalog
+
+	missing missing // what the catalog would say
 	inForce atomic.Pointer[inForce]
 	changes chan chan error // asks Run's goroutine to follow
 
@@ -44,6 +49,8 @@ type House struct {
 	certificate   *Certificate // nil: plain HTTP
 
 	data      *Data
+	nodes     nodes
+	leader    leader
 	upstreams upstreams
 	cache     *cache.Cache
 	hosted    *hosted.Registry
@@ -55,6 +62,8 @@ type House struct {
 	server    *server.Server
 	pulls     pulls
 	pruning   pruning
+	plans     plans
+	bucket    lately // what it says of itself
 	admin     http.Handler
 
 	draining atomic.Bool // no new requests are answered
@@ -63,10 +72,12 @@ type House struct {
 // errAtOnce ends Run without waiting for anything.
 var errAtOnce = errors.New("stopped at once, by a second signal")
 
-// openHouse opens everything and starts nothing. What it does takes the same time however
-// much is cached. announce is told the password of the first user if one had to be made up.
+// openHouse opens everything and starts nothing that goes on by itself. What it does takes the same time
+// however much is cached: of the remains of uploads in a bucket it removes what it can in two seconds,
+// see tidyPatience. For a bucket or a catalog that is away it waits only where nothing could be served
+// without. announce is told the password of the first user if one had to be made up.
 func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(user, password string)) (_ *House, err error) {
-	h := &House{cfg: cfg, log: log, changes: make(chan chan error)}
+	h := &House{cfg: cfg, log: log, changes: make(chan chan error), leader: leader{log: log}}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -86,13 +97,25 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 			return nil, err
 		}
 	}
-	if h.data, err = openData(ctx, cfg.Storage); err != nil {
+	if h.data, err = h.openData(ctx, cfg.Storage.hasty()); err != nil {
 		return nil, err
 	}
+	if h.data.away != nil {
+		h.missing.why.Store(&h.data.away)
+	}
+	if h.data.bucket != nil {
+		soon, cancel := context.WithTimeout(ctx, tidyPatience)
+		h.tidyUp(soon)
+		cancel()
+	}
+	if h.nodes, err = openNodes(cfg, h.data, h); err != nil {
+		return nil, err
+	}
+	h.upstreams.cluster = h.nodes.cluster
 	if exists(cfg.Storage.Directory, adoptingFile) {
 		log.Warn("the directory is adopted in part only, because \"adopt\" was cut short: stop the server and run it again", "directory", cfg.Storage.Directory)
 	}
-	if h.holding, err = settle(ctx, h.data.Catalog, cfg); err != nil {
+	if h.holding, err = h.opening(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if h.access, err = openAccess(ctx, cfg, h.data, log, announce, h.route); err != nil {
@@ -100,17 +123,23 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	}
 	h.cfg = h.revealed(ctx, cfg)
 	h.pruning.keep.Store(int64(cfg.Audit.Keep))
-	if h.cache, err = newCache(h.cfg, h.data, &h.upstreams, log); err != nil {
+	h.plans.set(cfg.Plans)
+	if h.cache, err = newCache(h.cfg, h.data, &h.upstreams, cache.Config{Lead: h.leader.while, Node: h.nodes.name(), Log: log}); err != nil {
 		return nil, err
 	}
 	toHost := hostedConfig(cfg, h.data, log)
-	toHost.Note = h.noteCleaning
+	toHost.Note, toHost.Lead, toHost.Node = h.noteCleaning, h.leader.while, h.nodes.name()
 	if h.hosted, err = hosted.New(toHost); err != nil {
 		return nil, err
 	}
 	h.estate = h.newEstate()
-	if err := h.estate.Follow(ctx); err != nil {
-		return nil, err
+	if h.data.away == nil {
+		if err := h.estate.Follow(ctx); err != nil {
+			return nil, err
+		}
+		if h.imported, err = imports(ctx, h.data.Catalog); err != nil {
+			return nil, err
+		}
 	}
 	if err := h.enforce(h.cfg, h.holding); err != nil {
 		return nil, err
@@ -122,8 +151,10 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	h.server = server.New(server.Config{
 		Registry: switchboard{h.hosted, h.cache, h.data.Catalog, known},
 		Pulled:   h.pulled,
+		Asked:    h.estate.Asked,
+		Locate:   h.locate,
 		Writer:   h.hosted,
-		Uploader: h.hosted,
+		Uploader: h.uploader(),
 		Hosted:   h.hosted.Has,
 		Access:   h.access,
 		Other:    h.other(),
@@ -133,14 +164,48 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 		Log:      log,
 		Drain:    max(cfg.Drain, time.Nanosecond), // zero would be the server's own default
 	})
+	if h.nodes.cluster != nil {
+		h.nodes.handler = h.forNodes()
+	}
 	h.admin = h.newAdmin()
 	return h, nil
+}
+
+// openData is openLater, which it does again as long as a bucket is away of which nobody could say whether
+// a new catalog would know its content.
+func (h *House) openData(ctx context.Context, s Storage) (*Data, error) {
+	for said := false; ; said = true {
+		d, err := openLater(ctx, s)
+		if err == nil || !s3.Away(err) {
+			return d, err
+		}
+		if !said {
+			h.log.Error("nothing can be served before the bucket is there, for which is looked", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(err, context.Cause(ctx))
+		case <-time.After(mostBetween):
+		}
+	}
+}
+
+// opening is what projects and registries a house begins with: those that the catalog has, or those that
+// it last had, or none but those that are declared.
+func (h *House) opening(ctx context.Context, cfg Config) (holding, error) {
+	if h.data.away == nil {
+		return settle(ctx, h.data.Catalog, cfg)
+	}
+	before, known := cfg.Storage.inMind(time.Now())
+	h.log.Error("not all can be served before the catalog is there, for which is looked", "projects", len(before.projects), "err", h.data.away)
+	before.recalled = known
+	return before, nil
 }
 
 // Close closes what openHouse has opened. Run must have ended.
 func (h *House) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{h.listener, h.adminListener} {
+	for _, l := range []net.Listener{h.listener, h.adminListener, h.nodes.listener} {
 		if l != nil {
 			l.Close() // Run has closed it, unless there was none
 		}
@@ -152,29 +217,27 @@ func (h *House) Close() error {
 	return errors.Join(errs...)
 }
 
-// newCache stacks a cache on the upstreams of a configuration.
-func newCache(cfg Config, data *Data, u *upstreams, log *slog.Logger) (*cache.Cache, error) {
+// newCache stacks a cache on the upstreams of a configuration. c is what that does not say of it.
+func newCache(cfg Config, data *Data, u *upstreams, c cache.Config) (*cache.Cache, error) {
 	next, err := u.connect(cfg.proxies())
 	if err != nil {
 		return nil, err
 	}
-	maxSize := cfg.Storage.MaxSize
+	c.Store, c.Catalog, c.Projects = data.Store, data.Catalog, next.cached(cfg.proxies())
+	c.Memory, c.MaxSize = cfg.Memory, cfg.Storage.MaxSize
 	if share := int64(cfg.Storage.MaxShare); share > 0 {
 		_, total, err := data.Store.Free()
 		if err != nil {
 			return nil, fmt.Errorf("how large the filesystem of %s is: %w; write max_size in bytes instead of a share", cfg.Storage.Directory, err)
 		}
-		maxSize = total / 100 * share
+		c.MaxSize = total / 100 * share
 	}
-	c, err := cache.New(cache.Config{
-		Store: data.Store, Catalog: data.Catalog, Projects: next.cached(cfg.proxies()),
-		Memory: cfg.Memory, MaxSize: maxSize, Log: log,
-	})
+	made, err := cache.New(c)
 	if err != nil {
 		return nil, err
 	}
 	u.replace(next)
-	return c, nil
+	return made, nil
 }
 
 // newTable returns the table of the proxies of a configuration and of these hosted projects.
@@ -202,18 +265,47 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 
 	changed, generation := make(chan struct{}, 1), h.holding.generation
 	var running parts
+	running.start("leader", func() error { return h.leader.run(behind, h.data.Catalog, h.nodes.name()) })
 	running.start("registry", func() error { return h.server.Serve(serving, h.listener, h.tlsConfig()) })
 	// With the server, which waits for the streams that end with it.
 	running.start("console", func() error { return h.console.Run(serving) })
 	running.start("cache", func() error { return h.cache.Run(behind) })
 	running.start("hosted", func() error { return h.hosted.Run(behind) })
 	running.start("pulls", func() error { return h.pulls.run(behind, h.data.Catalog, h.log) })
-	running.start("audit log", func() error { return h.pruning.run(behind, h.data.Catalog, h.log) })
+	running.start("audit log", func() error {
+		h.leader.while(behind, func(ctx context.Context) { h.pruning.run(ctx, h.data.Catalog, h.log) })
+		return nil
+	})
+	running.start("warm-ups", func() error {
+		h.leader.while(behind, func(ctx context.Context) { h.plans.run(ctx, h.estate, h.log) })
+		return nil
+	})
 	running.start("jobs", func() error { return h.estate.Run(behind) })
 	running.start("projects", func() error { return watch(behind, h.data.Catalog, generation, changed, h.log) })
+	s := h.cfg.Storage
+	running.start("catalog", func() error { return h.seek(behind, s) })
+	running.start("news", func() error { return h.hear(behind, changed) })
 	running.start("access", func() error { return h.access.Run(last) })
 	if h.adminListener != nil {
 		running.start("admin", func() error { return serveAdmin(behind, h.adminListener, h.admin) })
+	}
+	if h.cfg.Offline {
+		h.log.Info("offline: no upstream is asked, and what is here is served however old it is")
+	}
+	if h.cfg.Storage.S3.Bucket != "" {
+		running.start("tidy", func() error {
+			h.leader.while(behind, h.tidy)
+			return nil
+		})
+	}
+	if _, ok := h.data.Store.Hot(); ok {
+		running.start("hot copies", func() error { return h.data.Store.Tend(behind) })
+	}
+	if n := h.nodes; n.cluster != nil {
+		// It signs out when it begins to end, and answers until its clients have left: what others
+		// are being sent goes on.
+		running.start("cluster", func() error { return n.cluster.Run(serving) })
+		running.start("nodes", func() error { return n.cluster.Serve(behind, n.listener, n.handler) })
 	}
 	h.announce()
 
@@ -298,5 +390,9 @@ func (h *House) announce() {
 
 // route asks the table that is in force now.
 func (h *House) route(host, ns, name string) (registry.Repo, error) {
-	return h.table.Load().Route(host, ns, name)
+	repo, err := h.table.Load().Route(host, ns, name)
+	if err == nil {
+		err = h.surely(repo, ns, name)
+	}
+	return repo, err
 }

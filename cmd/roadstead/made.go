@@ -33,6 +33,16 @@ func madeProxy(row catalog.Project, r catalog.Registry, password Secret) Project
 		}
 	}
 	p.Allow, p.Deny, p.Pin, p.KeepGone = row.Policy.Allow, row.Policy.Deny, row.Policy.Pin, row.Policy.KeepGone
+	if row.Policy.Cooldown != nil {
+		p.Cooldown = *row.Policy.Cooldown
+	}
+	p.CooldownNew = row.Policy.CooldownNew
+	if v := row.Policy.Verify; v != nil {
+		p.Verify = Verify{Mode: v.Mode}
+		for _, text := range v.Keys {
+			p.Verify.Keys = append(p.Verify.Keys, VerifyKey{Text: text})
+		}
+	}
 	return p
 }
 
@@ -41,6 +51,9 @@ func (h *House) pingRegistry(ctx context.Context, r catalog.Registry, password s
 	p := madeProxy(catalog.Project{Name: r.Name}, r, Secret(password))
 	if networks := h.networks.Load(); networks != nil {
 		p.Remote.Networks = *networks
+	}
+	if now := h.inForce.Load(); now != nil {
+		p.Remote.Offline = now.cfg.Offline
 	}
 	u, err := upstream.New(upstreamConfig(p))
 	if err != nil {

@@ -22,15 +22,23 @@ type commands struct {
 	Serve       Serve       `cmd:"" help:"Run the registry."`
 	Check       Check       `cmd:"" help:"Say everything that is wrong in the configuration, or what it means."`
 	Config      Configs     `cmd:"" help:"Write what is in force as a configuration file."`
+	Registries  Registries  `cmd:"" help:"Write what RKE2, containerd, Docker and other clients are configured by."`
 	Adopt       Adopt       `cmd:"" help:"Take over the content of a distribution or Harbor registry, in place."`
+	Migrate     Migrate     `cmd:"" help:"Move what a single node has to a bucket and PostgreSQL, for several nodes."`
+	Export      Export      `cmd:"" help:"Write images into an archive, for where no registry can be asked."`
+	Import      Import      `cmd:"" help:"Take images out of archives, such as those of an RKE2 release."`
 	Scrub       Scrub       `cmd:"" help:"Read all stored content again and set aside what is damaged."`
+	Policy      Policies    `cmd:"" help:"Overrule what proxies make of signatures and of tags that move."`
 	Evict       Evict       `cmd:"" help:"Make room now, by the rules of the configuration."`
 	GC          GC          `cmd:"" name:"gc" help:"Collect what was pushed and nothing refers to."`
 	Project     Projects    `cmd:"" help:"Make, change and remove projects that people push to, and say who may do what there."`
 	User        Users       `cmd:"" help:"Add, change and remove accounts of people."`
 	Robot       Robots      `cmd:"" help:"Add, change and remove accounts of machines."`
 	Secret      Secrets     `cmd:"" help:"Store what the server has to know to log in elsewhere."`
+	Explain     Explain     `cmd:"" help:"Say hop by hop what becomes of an image: which endpoint is asked for what, and what is here of it."`
+	Lint        Lint        `cmd:"" help:"Find what will not do what was meant in the registries.yaml of K3s and RKE2."`
 	Audit       Audit       `cmd:"" help:"List who did what."`
+	Warm        Warm        `cmd:"" help:"Have the running server fetch images before anybody pulls them."`
 	Healthcheck Healthcheck `cmd:"" help:"Ask the running server whether it is ready."`
 	Version     Version     `cmd:"" help:"Print the version."`
 }

@@ -28,7 +28,7 @@ func (s onCatalog) with(fn func(ctx context.Context, cfg Config, data *Data) err
 		return err
 	}
 	dir := cfg.Storage.Directory
-	if !exists(dir, catalogFile) {
+	if !hasCatalog(cfg.Storage) {
 		return fmt.Errorf("there is no catalog in %s: name the data directory with --data or storage.directory, or run \"roadstead serve\" once, which makes one", dir)
 	}
 	data, err := shareData(ctx, cfg.Storage)

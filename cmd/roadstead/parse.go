@@ -87,24 +87,19 @@ var fileFields = []field[file]{
 	}},
 	{"tls", func(v value, f *file) { readMapping(v, tlsFields, &f.TLS) }},
 	{"url", func(v value, f *file) { v.setOwnURL(&f.URL) }},
-	{"admin_password_file", func(v value, f *file) {
-		var path string
-		if b := v.setPasswordFile(&path); b != nil {
-			f.AdminPassword = Secret(b)
-		}
-	}},
+	{"offline", func(v value, f *file) { v.setBool(&f.Offline) }},
+	{"admin_password_file", func(v value, f *file) { v.setSecretFile(&f.AdminPassword) }},
 	{"oidc", func(v value, f *file) { readMapping(v, oidcFields, &f.OIDC) }},
 	{"project_creation", func(v value, f *file) {
-		text, ok := v.text()
-		if _, known := estate.ParseCreators(text); ok && !known {
-			v.fault(fmt.Sprintf("%q does not say who may create projects", registry.Clip(text)), "write everyone or adminonly, or remove the line to let it be set by API")
-			return
+		if text, ok := v.oneOf(estate.Creators{Anyone: true}.String(), estate.Creators{}.String()); ok {
+			f.Creators = text
 		}
-		f.Creators = text
 	}},
 	{"storage", func(v value, f *file) { readMapping(v, storageFields, &f.Storage) }},
+	{"cluster", func(v value, f *file) { readMapping(v, clusterFields, &f.Cluster) }},
 	{"uploads", func(v value, f *file) { readMapping(v, uploadsFields, &f.Uploads) }},
 	{"collect", func(v value, f *file) { readMapping(v, collectFields, &f.Collect) }},
+	{"warm", readPlans},
 	{"audit", func(v value, f *file) { readMapping(v, auditFields, &f.Audit) }},
 	{"memory", func(v value, f *file) {
 		v.setSize(&f.Memory)
@@ -126,12 +121,16 @@ var tlsFields = []field[TLS]{
 
 var storageFields = []field[Storage]{
 	{"directory", func(v value, s *Storage) { v.setPath(&s.Directory) }},
+	{"s3", readS3},
+	{"hot", func(v value, s *Storage) { readMapping(v, hotFields, &s.Hot) }},
 	{"max_size", func(v value, s *Storage) { v.setMaxSize(s) }},
 	{"floor", func(v value, s *Storage) {
 		if v.setSize(&s.Floor); s.Floor == 0 && v.doc.lines[v.path] > 0 {
 			s.Floor = -1
 		}
 	}},
+	{"catalog", func(v value, s *Storage) { v.setCatalog(&s.Catalog) }},
+	{"catalog_password_file", func(v value, s *Storage) { v.setSecretFile(&s.CatalogPassword) }},
 }
 
 var uploadsFields = []field[Uploads]{
@@ -162,22 +161,15 @@ var auditFields = []field[AuditLog]{
 
 var logFields = []field[Log]{
 	{"level", func(v value, l *Log) {
-		text, ok := v.text()
 		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-		level, known := levels[text]
-		if ok && !known {
-			v.fault(fmt.Sprintf("%q is not a level", registry.Clip(text)), suggest(text, []string{"debug", "info", "warn", "error"}))
-			return
+		if text, ok := v.oneOf("debug", "info", "warn", "error"); ok {
+			l.Level = levels[text]
 		}
-		l.Level = level
 	}},
 	{"format", func(v value, l *Log) {
-		text, ok := v.text()
-		if ok && text != "text" && text != "json" {
-			v.fault(fmt.Sprintf("%q is not a format", registry.Clip(text)), "write text or json")
-			return
+		if text, ok := v.oneOf("text", "json"); ok {
+			l.JSON = text == "json"
 		}
-		l.JSON = text == "json"
 	}},
 }
 
@@ -226,9 +218,14 @@ func (f *file) finish(v value) {
 	}
 	names := slices.Sorted(maps.Keys(f.projects))
 	for _, name := range names {
-		f.Projects = append(f.Projects, f.projects[name])
+		p := f.projects[name]
+		p.Remote.Offline = f.Offline && !p.Hosted
+		f.Projects = append(f.Projects, p)
 	}
 	f.checkAdminPassword(v)
+	f.checkStorage(v)
+	f.checkCatalogPassword(v)
+	f.checkCluster(v)
 	f.checkOIDC(v)
 	f.checkNames(v)
 	f.checkReferences(v, names)
@@ -251,6 +248,26 @@ func (f *file) checkAdminPassword(v value) {
 		return
 	}
 	f.AdminPassword = Secret(fromEnv)
+}
+
+// catalogPassword is the variable that holds the password of the catalog's database.
+const catalogPassword = "ROADSTEAD_CATALOG_PASSWORD"
+
+func (f *file) checkCatalogPassword(v value) {
+	storage := value{doc: v.doc, node: v.node, path: "/storage"}
+	line := storage.at("catalog_password_file")
+	if line > 0 && storage.at("catalog") == 0 {
+		v.doc.fault(line, "catalog_password_file: there is no catalog that it is for", "write catalog beside it, or remove the line")
+		return
+	}
+	fromEnv, _ := v.doc.env(catalogPassword)
+	switch {
+	case fromEnv == "" || f.Storage.Catalog == "":
+	case line > 0:
+		v.doc.fault(line, "catalog_password_file: the environment has "+catalogPassword+" as well", "remove one of them")
+	default:
+		f.Storage.CatalogPassword = Secret(fromEnv)
+	}
 }
 
 // checkReferences looks for projects that are named and not there.

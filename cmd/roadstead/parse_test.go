@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -114,6 +115,7 @@ projects:
   production:
     hosted: true
     public: true
+    redirect: false
     quota: 100GiB
     immutable: [ "**:v*", "app" ]
     retain: { newest: 10, pulled: 30d, schedule: never }
@@ -150,7 +152,7 @@ projects:
 	pem, _ := os.ReadFile(cert)
 	want := Config{
 		File: "roadstead.yaml", Listen: "127.0.0.1:6000", TLS: TLS{cert, key},
-		Storage: Storage{Directory: "/srv/roadstead", MaxShare: 80, Floor: 5e9},
+		Storage: Storage{Directory: "/srv/roadstead", Hot: Hot{Share: 20}, MaxShare: 80, Floor: 5e9},
 		Memory:  128 << 20, Drain: 90 * time.Second, PrivateNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")},
 		Log:   Log{Level: slog.LevelDebug, JSON: true},
 		Hosts: map[string]string{"quay.mirror.example:8443": "quay.io"},
@@ -167,7 +169,7 @@ projects:
 			Remote: Remote{Endpoints: []string{"https://gcr.io"}, Username: "u", PasswordSecret: "gcr"},
 			TTL:    time.Minute, Negative: 10 * time.Second, Keep: 7 * 24 * time.Hour,
 		}, {
-			Name: "production", Hosted: true, Public: true, Quota: 100 << 30,
+			Name: "production", Hosted: true, Public: true, Redirect: -1, Quota: 100 << 30,
 			Immutable: []string{"**:v*", "app"}, Retain: Retain{Newest: 10, Pulled: 30 * 24 * time.Hour, Schedule: "never"},
 		}, {
 			Name: "quay.io", Hub: true, Names: []string{"quay.io", "quay.io:8443"},
@@ -341,6 +343,34 @@ func TestTheAdminsPasswordComesFromTheEnvironmentOrAFile(t *testing.T) {
 	}
 	_, faults := parse(t, text, "ROADSTEAD_ADMIN_PASSWORD=hunter2")
 	if len(faults) != 1 || faults[0].What != "admin_password_file: the environment has ROADSTEAD_ADMIN_PASSWORD as well" {
+		t.Errorf("with both: %v", faults)
+	}
+}
+
+func TestThePasswordOfTheCatalogComesFromTheEnvironmentOrAFile(t *testing.T) {
+	const place = "postgres://roadstead@db.example/roadstead"
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "secret"), "a/b @c\n")
+	text := "storage:\n  catalog: " + place + "\n"
+	file := "  catalog_password_file: " + filepath.Join(dir, "secret") + "\n"
+	for _, tt := range []struct{ name, text, env, want string }{
+		{"none", text, "", place},
+		{"of the environment", text, "ROADSTEAD_CATALOG_PASSWORD=a/b @c", place + "?password=a%2Fb+%40c"},
+		{"of a file", text + file, "", place + "?password=a%2Fb+%40c"},
+		{"beside others", "storage:\n  catalog: " + place + "?sslmode=disable\n" + file, "", place + "?password=a%2Fb+%40c&sslmode=disable"},
+		{"of the environment, for a file of ours", "storage: { directory: /data }\n", "ROADSTEAD_CATALOG_PASSWORD=x", "sqlite:/data/catalog.db"},
+	} {
+		c := good(t, tt.text, tt.env)
+		if got := c.Storage.catalogURL(); got != tt.want {
+			t.Errorf("%s: the catalog is %s, want %s", tt.name, got, tt.want)
+		}
+		var shown strings.Builder
+		if err := errors.Join(summary(&shown, c), export(streams{out: &shown}, c)); err != nil || strings.Contains(shown.String(), "a/b @c") {
+			t.Errorf("%s: shown as %s, %v", tt.name, shown.String(), err)
+		}
+	}
+	_, faults := parse(t, text+file, "ROADSTEAD_CATALOG_PASSWORD=x")
+	if len(faults) != 1 || faults[0].Line != 3 || faults[0].What != "catalog_password_file: the environment has ROADSTEAD_CATALOG_PASSWORD as well" {
 		t.Errorf("with both: %v", faults)
 	}
 }

@@ -23,6 +23,7 @@ var projectFields = slices.Concat(commonFields, hostedFields, proxyFields)
 var commonFields = []field[Project]{
 	{"hosted", func(v value, p *Project) { v.setBool(&p.Hosted) }},
 	{"public", func(v value, p *Project) { v.setBool(&p.Public) }},
+	{"redirect", func(v value, p *Project) { v.setRedirect(&p.Redirect) }},
 }
 
 var hostedFields = []field[Project]{
@@ -117,6 +118,9 @@ var proxyFields = []field[Project]{
 	{"allow", func(v value, p *Project) { v.setGlobs(p.Name, &p.Allow) }},
 	{"deny", func(v value, p *Project) { v.setGlobs(p.Name, &p.Deny) }},
 	{"pin", func(v value, p *Project) { v.setGlobs(p.Name, &p.Pin) }},
+	{"cooldown", func(v value, p *Project) { v.setDuration(&p.Cooldown) }},
+	{"cooldown_new", func(v value, p *Project) { v.setBool(&p.CooldownNew) }},
+	{"verify", func(v value, p *Project) { readVerify(v, &p.Verify) }},
 	{"keep_gone", func(v value, p *Project) { v.setBool(&p.KeepGone) }},
 	{"deny_with_upstream", func(v value, p *Project) { v.setBool(&p.DenyWithUpstream) }},
 }
@@ -166,10 +170,22 @@ func (v value) setPasswordFile(path *string) []byte {
 		return nil
 	}
 	if b = bytes.TrimRight(b, "\r\n"); len(b) == 0 {
-		v.fault("the file is empty", "put the password into it")
+		what := "secret"
+		if strings.HasSuffix(v.path, "password_file") {
+			what = "password"
+		}
+		v.fault("the file is empty", "put the "+what+" into it")
 		return nil
 	}
 	return b
+}
+
+// setSecretFile is setPasswordFile where only what is in the file matters.
+func (v value) setSecretFile(s *Secret) {
+	var path string
+	if b := v.setPasswordFile(&path); b != nil {
+		*s = Secret(b)
+	}
 }
 
 // setSecretName reads what a stored secret is called.
@@ -252,7 +268,7 @@ func checkHosted(v value, p *Project) {
 		}
 	}
 	public := p.Public && v.at("public") > 0
-	*p = Project{Name: p.Name, Hosted: true, Public: public, Quota: p.Quota, Immutable: p.Immutable, Retain: p.Retain}
+	*p = Project{Name: p.Name, Hosted: true, Public: public, Redirect: p.Redirect, Quota: p.Quota, Immutable: p.Immutable, Retain: p.Retain}
 }
 
 // checkProject looks at what the keys of a project say together. before is how many faults
@@ -266,6 +282,9 @@ func checkProject(v value, line int, p *Project, before int) {
 		}
 		// A registry's own name is where it is, unless something else is said.
 		remote.Endpoints = []string{"https://" + p.Name}
+	}
+	if p.CooldownNew && p.Cooldown == 0 && v.at("cooldown_new") > 0 {
+		v.doc.fault(v.at("cooldown_new"), "cooldown_new: there is no cooldown that new tags could wait for", "write cooldown beside it, such as 72h")
 	}
 	if remote.CAFile != "" && v.at("ca") > 0 {
 		v.doc.fault(v.at("ca"), "ca: ca_file is there as well", "remove one of them")

@@ -21,7 +21,7 @@ type pruning struct{ keep atomic.Int64 }
 const pruneEvery = time.Hour
 
 // run prunes the audit log until ctx ends.
-func (p *pruning) run(ctx context.Context, db *catalog.DB, log *slog.Logger) error {
+func (p *pruning) run(ctx context.Context, db *catalog.DB, log *slog.Logger) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
@@ -32,7 +32,7 @@ func (p *pruning) run(ctx context.Context, db *catalog.DB, log *slog.Logger) err
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }

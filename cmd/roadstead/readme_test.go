@@ -39,15 +39,23 @@ func TestTheReadmeHasEveryKey(t *testing.T) {
 	}
 	nested("tls", keysOf(tlsFields))
 	nested("storage", keysOf(storageFields))
+	delete(want, "storage.s3") // which is nothing by itself
+	nested("storage.s3", keysOf(s3Fields))
+	delete(want, "storage.hot")
+	nested("storage.hot", keysOf(hotFields))
+	nested("cluster", keysOf(clusterFields))
 	nested("log", keysOf(logFields))
 	nested("uploads", keysOf(uploadsFields))
 	nested("collect", keysOf(collectFields))
 	nested("audit", keysOf(auditFields))
+	nested("warm", keysOf(planFields))
 	nested("oidc", keysOf(oidcFields))
 	for _, key := range keysOf(projectFields) {
 		want[key] = true
 	}
 	nested("retain", keysOf(retainFields))
+	nested("verify", keysOf(verifyFields))
+	delete(want, "verify.identities") // which is there to be refused
 
 	_, section, _ := strings.Cut(readme(t), "## Configuration")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -58,7 +66,7 @@ func TestTheReadmeHasEveryKey(t *testing.T) {
 			continue
 		}
 		first, _, _ = strings.Cut(first, " |")
-		for _, match := range regexp.MustCompile("`([a-z_.]+)`").FindAllStringSubmatch(first, -1) {
+		for _, match := range regexp.MustCompile("`([a-z0-9_.]+)`").FindAllStringSubmatch(first, -1) {
 			got[match[1]] = true
 		}
 	}
@@ -86,8 +94,9 @@ func keysOf[T any](fields []field[T]) []string {
 func TestTheReadmesConfigurationIsGood(t *testing.T) {
 	_, section, _ := strings.Cut(readme(t), "## OIDC")
 	t.Chdir(t.TempDir())
+	write(t, "cosign.pub", cosignKey)
 	write(t, "ca.pem", string(registrytest.NewAuthority(t).PEM()))
-	write(t, "password", "secret\n")
+	write(t, "password", "a secret as long as that of nodes has to be\n")
 	checked := 0
 	for _, match := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		text := regexp.MustCompile(`/run/secrets/[a-z-]+`).ReplaceAllString(match[1], "password")
@@ -97,8 +106,8 @@ func TestTheReadmesConfigurationIsGood(t *testing.T) {
 		}
 		checked++
 	}
-	if checked != 2 {
-		t.Errorf("%d configurations found, want that of OIDC and that of the keys", checked)
+	if checked != 5 {
+		t.Errorf("%d configurations found, want that of OIDC, that of signatures, that of the keys, that of a bucket and that of several nodes", checked)
 	}
 }
 

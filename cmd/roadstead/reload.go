@@ -56,6 +56,7 @@ func (h *House) apply(cfg Config) error {
 	}
 	h.level.Set(cfg.Log.Level)
 	h.pruning.keep.Store(int64(cfg.Audit.Keep))
+	h.plans.set(cfg.Plans)
 	h.log.Info("configuration reloaded", "projects", len(cfg.proxies())+len(next.projects))
 	if len(waiting) > 0 {
 		h.log.Warn("some changes take effect at the next start only", "settings", waiting)
@@ -76,6 +77,7 @@ func needRestart(old, new Config) []string {
 		{"tls", (old.TLS.Certificate == "") != (new.TLS.Certificate == "")},
 		{"url", old.URL != new.URL},
 		{"storage", old.Storage != new.Storage},
+		{"cluster", old.Cluster != new.Cluster},
 		{"oidc", !reflect.DeepEqual(old.OIDC, new.OIDC)},
 		{"uploads", old.Uploads != new.Uploads},
 		{"collect", old.Collect != new.Collect},
@@ -93,7 +95,7 @@ func needRestart(old, new Config) []string {
 // keepUntilRestart is the new configuration with those settings as they still are, so that
 // the next reload compares with what is in force.
 func keepUntilRestart(old, new Config) Config {
-	new.Listen, new.Admin, new.Storage = old.Listen, old.Admin, old.Storage
+	new.Listen, new.Admin, new.Storage, new.Cluster = old.Listen, old.Admin, old.Storage, old.Cluster
 	new.URL, new.OIDC, new.Uploads, new.Collect = old.URL, old.OIDC, old.Uploads, old.Collect
 	new.Memory, new.Drain, new.Log.JSON = old.Memory, old.Drain, old.Log.JSON
 	if (old.TLS.Certificate == "") != (new.TLS.Certificate == "") {

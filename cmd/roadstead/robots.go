@@ -45,7 +45,7 @@ type RobotAdd struct {
 	onAccounts
 	Name        string   `arg:"" help:"What it is called, without \"robot$\" and the project."`
 	Project     string   `placeholder:"NAME" help:"The project that it belongs to and is bound to. Default: none, and --permission says where."`
-	Permission  []string `sep:"," default:"pull" placeholder:"WORD" help:"What it may do: pull, push or delete, which can be given again. Without --project: PROJECT:WORD, with \"*\" for all projects."`
+	Permission  []string `sep:"," default:"pull" placeholder:"WORD" help:"What it may do: pull, push, delete or warm, which can be given again. Without --project: PROJECT:WORD, with \"*\" for all projects."`
 	Description string   `placeholder:"TEXT" help:"What it is for."`
 	lifetime
 }
@@ -153,6 +153,8 @@ func permitted(r catalog.Robot) []string {
 				words = append(words, string(a.Action))
 			case catalog.Access{Kind: registry.Artifact, Action: registry.Delete}:
 				words = append(words, "delete")
+			case catalog.Access{Kind: access.Cache, Action: registry.Create}:
+				words = append(words, "warm")
 			case catalog.Access{Kind: registry.Tags, Action: registry.Create}, catalog.Access{Kind: registry.Tags, Action: registry.Delete}:
 				// part of push and of delete
 			default:

@@ -20,40 +20,58 @@ import (
 var rooms = map[string][]string{
 	"registry":              {},
 	"registry/server":       {"registry"},
+	"registry/signature":    {"registry"}, // pure: whoever verifies brings the bytes
 	"registry/upstream":     {"registry"},
 	"registry/registrytest": {"registry"},
-	"registry/hosted":       {"registry", "storage", "storage/catalog"},
-	"registry/access":       {"registry", "storage/catalog"},
-	"registry/estate":       {"registry", "registry/access", "registry/hosted", "cache", "storage/catalog"},
+	"storage/postgrestest":  {},
+	// Other nodes are registries in front of an upstream, as a cache is, and are asked over HTTP.
+	"registry/peer":    {"registry"},
+	"registry/hosted":  {"registry", "storage", "storage/accord", "storage/catalog"},
+	"registry/access":  {"registry", "storage/catalog"},
+	"registry/estate":  {"registry", "registry/access", "registry/hosted", "cache", "rewrite/clients", "storage/catalog", "rewrite", "rewrite/registries", "registry/signature"},
+	"registry/archive": {"registry"},
 	// The REST API is a face of the estate, which decides: what is behind that it need not see.
-	"registry/api":     {"registry", "registry/access", "registry/estate", "storage/catalog"},
-	"registry/console": {"registry", "registry/access", "registry/estate", "registry/hosted", "registry/server", "registry/upstream", "cache", "storage/catalog"},
-	"registry/admin":   {"registry", "registry/server", "registry/upstream", "registry/hosted", "registry/access", "cache", "storage", "storage/catalog"},
-	"cache":            {"registry", "storage", "storage/catalog"},
+	"registry/api":     {"registry", "registry/access", "registry/estate", "rewrite/clients", "storage/catalog"},
+	"registry/console": {"registry", "registry/access", "registry/estate", "registry/hosted", "registry/server", "registry/upstream", "cache", "rewrite/clients", "storage/catalog"},
+	"registry/admin":   {"registry", "registry/server", "registry/upstream", "registry/peer", "registry/hosted", "registry/access", "cache", "storage", "storage/catalog"},
+	"cache":            {"registry", "registry/signature", "storage", "storage/accord", "storage/catalog"},
 	"rewrite":          {"registry"},
+	"rewrite/clients":  {"registry", "rewrite"},
 	"storage":          {"storage/witness"},
+	"storage/s3":       {},
+	"storage/s3test":   {},
 	"storage/catalog":  {"registry", "storage/witness"},
 	"storage/witness":  {},
-	"cmd/roadstead":    {"registry", "registry/server", "registry/upstream", "registry/hosted", "registry/access", "registry/estate", "registry/api", "registry/admin", "registry/console", "cache", "rewrite", "storage", "storage/catalog"},
+	// What a node makes of its registries.yaml; rewrite knows what a single rule does.
+	"rewrite/registries": {"registry", "rewrite"},
+	// What the layout and the catalog say is kept the same for whoever removes things from both.
+	"storage/accord": {"registry", "storage", "storage/catalog"},
+	"cmd/roadstead":  {"registry", "registry/server", "registry/upstream", "registry/peer", "registry/hosted", "registry/access", "registry/estate", "registry/api", "registry/admin", "registry/console", "cache", "rewrite", "rewrite/clients", "storage", "storage/s3", "storage/accord", "storage/catalog", "rewrite/registries", "registry/archive", "registry/signature"},
 }
 
 // testDoors are those that only a room's tests may go through.
 var testDoors = map[string][]string{
-	"registry/estate": {"storage"}, // its tests push to a real hosted registry
+	"rewrite/clients":  {"rewrite/registries"},            // what is written there is linted
+	"registry/console": {"rewrite", "registry/signature"}, // whose tests place images, and sign some
+	"registry/estate":  {"storage"},                       // its tests push to a real hosted registry
+	"storage":          {"storage/s3"},                    // a bucket passes the suite of every store
+	// Two nodes over one bucket.
+	"registry/hosted": {"storage/s3"},
+	"cache":           {"storage/s3"},
 }
 
 // forTests are the rooms that only tests may enter, any test.
-var forTests = []string{"registry/registrytest"}
+var forTests = []string{"registry/registrytest", "storage/s3test", "storage/postgrestest"}
 
 // words are packages of the standard library that a room must not know, because knowing them
 // would be another room's work: storage never says HTTP, the cache never says request,
 // rewrite does no I/O, and SQL lives in the catalog. Tests are free.
 var words = map[string][]string{
-	"net/http":     {"registry/server", "registry/upstream", "registry/registrytest", "registry/access", "registry/api", "registry/admin", "registry/console", "cmd/roadstead"},
-	"net":          {"registry/server", "registry/upstream", "registry/registrytest", "registry/access", "registry/admin", "cmd/roadstead"},
+	"net/http":     {"registry/server", "registry/upstream", "registry/peer", "registry/registrytest", "registry/access", "registry/api", "registry/admin", "registry/console", "storage/s3", "storage/s3test", "cmd/roadstead"},
+	"net":          {"registry/server", "registry/upstream", "registry/peer", "registry/registrytest", "registry/access", "registry/admin", "storage/s3", "storage/s3test", "cmd/roadstead"},
 	"database/sql": {"storage/catalog"},
-	"os":           {"cache", "registry/server", "registry/access", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "storage/witness", "cmd/roadstead"},
-	"os/exec":      {"registry/upstream", "cmd/roadstead"},
+	"os":           {"cache", "registry/server", "registry/access", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "storage/s3", "storage/s3test", "storage/witness", "cmd/roadstead"},
+	"os/exec":      {"registry/upstream", "storage/s3test", "cmd/roadstead"},
 	"unsafe":       {},
 }
 
@@ -76,30 +94,36 @@ var dependencies = []dependency{
 		"Tests look at pages and click on them in a real Chromium, without Node.js."},
 	{"github.com/coreos/go-oidc/v3", []string{"registry/access"}, false,
 		"Discovery, key rotation and the checks of ID tokens, as many have looked at them."},
-	{"github.com/distribution/distribution/v3", []string{"storage"}, true,
+	{"github.com/distribution/distribution/v3", []string{"storage", "storage/s3"}, true,
 		"The storage drivers, and with them the layout, that make a directory readable by the stock registry and by Harbor."},
-	{"github.com/distribution/reference", nil, true,
-		"Tests ask the stock registry's own code for repositories, which it names by this type."},
+	{"github.com/distribution/reference", []string{"rewrite"}, true,
+		"What the name of an image means is what Docker, containerd and the kubelet take it to mean: this is their code."},
 	{"github.com/getkin/kin-openapi", nil, true,
 		"Tests hold every request and answer of the REST API to its OpenAPI document, by what others read it with."},
 	{"github.com/go-chi/chi/v5", []string{"registry/server", "registry/api", "registry/admin"}, false,
 		"Its placeholders never match a slash, so /v2/* is one route and a pure function parses the path; names in the REST API come with theirs escaped."},
 	{"github.com/go-jose/go-jose/v4", []string{"registry/access"}, true,
 		"Tokens are signed and read by what many have looked at; OIDC rests on it too."},
-	{"github.com/klauspost/compress", nil, true,
-		"Tests make layers in zstd, which have to get through to clients as they are."},
-	{"github.com/opencontainers/go-digest", []string{"registry", "registry/server", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "cache", "cmd/roadstead"}, true,
+	{"github.com/jackc/pgx/v5", []string{"storage/catalog"}, true,
+		"The driver of PostgreSQL that is maintained: it prepares for each connection, and hears what other nodes change."},
+	{"github.com/klauspost/compress", []string{"registry/archive"}, true,
+		"RKE2's archives of images are compressed by zstd, which the standard library lacks."},
+	{"github.com/minio/minio-go/v7", []string{"storage/s3"}, true,
+		"The requests and signatures of S3, with conditional creation and without the AWS SDK that distribution's own driver rests on."},
+	{"github.com/opencontainers/go-digest", []string{"registry", "registry/server", "registry/archive", "registry/hosted", "registry/upstream", "registry/peer", "registry/registrytest", "storage", "storage/catalog", "cache", "cmd/roadstead"}, true,
 		"The digest type that everybody in this field passes around."},
 	{"github.com/opencontainers/image-spec", []string{"registry", "registry/hosted", "registry/upstream", "registry/registrytest", "storage/catalog"}, true,
 		"The descriptor and the media types, in the words of their specification."},
+	{"github.com/pelletier/go-toml/v2", nil, true,
+		"Tests read what nodes write as hosts.toml with the parser that containerd has."},
 	{"github.com/pressly/goose/v3", []string{"storage/catalog"}, false,
-		"Numbered migrations of the catalog, for SQLite now and PostgreSQL later."},
+		"Numbered migrations of the catalog, for SQLite and for PostgreSQL."},
 	{"github.com/prometheus/client_golang", []string{"registry/admin"}, true,
 		"The exposition format, escaping and content negotiation of metrics."},
 	{"github.com/vbauerster/mpb/v8", []string{"cmd/roadstead"}, false,
 		"Hours of scrubbing and adopting need a bar that says how many are left."},
-	{"gopkg.in/yaml.v3", []string{"cmd/roadstead", "registry/api"}, false,
-		"The configuration is YAML, and its nodes know their lines; so is the document of the REST API, which is served as JSON too."},
+	{"gopkg.in/yaml.v3", []string{"cmd/roadstead", "registry/api", "rewrite", "rewrite/registries"}, true,
+		"The configuration is YAML, and its nodes know their lines; so is registries.yaml, and the document of the REST API, which is served as JSON too."},
 	{"github.com/hashicorp/golang-lru/v2", []string{"cache", "registry/access"}, false,
 		"The list behind the bounded memory of manifests, whose bound is in bytes, and of tokens and logins."},
 	{"golang.org/x/crypto", []string{"registry/access"}, false,

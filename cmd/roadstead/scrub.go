@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
-	"slices"
 	"syscall"
+	"time"
 
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/storage"
+	"roadstead/storage/accord"
 	"roadstead/storage/catalog"
 )
 
@@ -35,18 +36,19 @@ func (s *Scrub) Run(std streams) error {
 		return err
 	}
 	dir := cfg.Storage.Directory
-	if err := checkLayout(dir); err != nil {
+	content, err := cfg.Storage.holds(ctx)
+	if err != nil {
 		return err
 	}
-	if !exists(dir, layoutFolder) {
-		return fmt.Errorf("there is no %s in %s, so there is nothing to scrub; name the directory that \"docker\" is in with --data", layoutFolder, dir)
+	if !content && (cfg.Storage.S3.Bucket != "" || !exists(dir, layoutFolder)) {
+		return fmt.Errorf("there is no %s in %s, so there is nothing to scrub; name the directory that \"docker\" is in with --data", layoutFolder, cfg.Storage.Place())
 	}
 	// A directory that is not ours yet gets no catalog by being looked at.
 	var data *Data
-	if exists(dir, catalogFile) {
+	if hasCatalog(cfg.Storage) {
 		data, err = shareData(ctx, cfg.Storage)
 	} else {
-		data, err = contentOnly(cfg.Storage)
+		data, err = contentOnly(cfg.Storage.cold())
 	}
 	if err != nil {
 		return err
@@ -58,7 +60,7 @@ func (s *Scrub) Run(std streams) error {
 	fmt.Fprintf(std.out, "%d pieces of content (%s) read: %d damaged, of which %d are in quarantine now, and %d could not be read\n",
 		found.Checked, bytesText(found.Bytes), found.Damaged, found.Quarantined, found.Unreadable)
 	if found.Damaged+found.Unreadable > 0 {
-		return fmt.Errorf("damage was found; look at the disk, and at %s/quarantine before you delete it", dir)
+		return fmt.Errorf("damage was found; look at the disk, and at quarantine/ in %s before you delete it", cfg.Storage.Place())
 	}
 	return nil
 }
@@ -114,26 +116,42 @@ func (h *House) scrub(ctx context.Context, step func(done, total int64)) (string
 // one it is done here. What a hosted project has is not forgotten: its tags and the layers below it
 // would go, of which nobody else has any, and a push heals it where it is.
 func forget(ctx context.Context, dir string, data *Data, gone []registry.Digest) error {
-	gone, err := evictable(ctx, data.Catalog, gone)
-	if err != nil {
-		return err
+	// The store is asked before anybody waits for us to have written: it may be far away.
+	type loss struct {
+		digest registry.Digest
+		at     time.Time
+	}
+	var lost []loss
+	for _, d := range gone {
+		at := time.Now()
+		if _, err := data.Store.Stat(ctx, d); errors.Is(err, storage.ErrNotFound) {
+			lost = append(lost, loss{d, at})
+		}
 	}
 	var removals []catalog.Removal
-	err = data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
-		for _, d := range gone {
-			if _, err := data.Store.Stat(ctx, d); !errors.Is(err, storage.ErrNotFound) {
-				continue
-			}
-			r, err := tx.ForgetTagged(d)
+	err := data.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+		for _, l := range lost {
+			r, ok, err := tx.ForgetLost(l.digest, l.at)
 			if err != nil {
 				return err
 			}
-			removals = append(removals, r)
+			if ok {
+				removals = append(removals, r)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("take what is in quarantine out of the catalog: %w", err)
+	}
+	if data.Catalog.Shared() {
+		var errs []error
+		for _, r := range removals {
+			if err := accord.Clear(ctx, data.Store, data.Catalog, r, nil); !errors.Is(err, catalog.ErrNotOurs) {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
 	}
 	lock, err := storage.Lock(dir)
 	if err != nil {
@@ -146,28 +164,7 @@ func forget(ctx context.Context, dir string, data *Data, gone []registry.Digest)
 			errs = append(errs, err)
 			continue
 		}
-		errs = append(errs, data.Catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Removed(r.Digest) }))
+		errs = append(errs, data.Catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Removed(r) }))
 	}
 	return errors.Join(errs...)
-}
-
-// evictable leaves out what repositories of hosted projects have.
-func evictable(ctx context.Context, db *catalog.DB, all []registry.Digest) ([]registry.Digest, error) {
-	projects, err := db.Projects(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var rest []registry.Digest
-	for _, d := range all {
-		holders, err := db.Holders(ctx, d, "", -1)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(holders, func(r registry.Repo) bool {
-			return slices.ContainsFunc(projects, func(p catalog.Project) bool { return p.Name == r.Project })
-		}) {
-			rest = append(rest, d)
-		}
-	}
-	return rest, nil
 }

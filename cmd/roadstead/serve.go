@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -55,7 +56,9 @@ func (s *Serve) Run(std streams) error {
 	defer signal.Stop(hangups)
 	defer signal.Stop(stops)
 
-	h, err := openHouse(context.Background(), cfg, log, announcing(std.err, cfg))
+	h, err := opened(stops, func(ctx context.Context) (*House, error) {
+		return openHouse(ctx, cfg, log, announcing(std.err, cfg))
+	})
 	if err != nil {
 		return err
 	}
@@ -67,11 +70,35 @@ func (s *Serve) Run(std streams) error {
 	return errors.Join(err, h.Close())
 }
 
+// opened opens a house, which may take until what it needs is there, unless a signal comes before that.
+func opened(stops <-chan os.Signal, open func(context.Context) (*House, error)) (h *House, err error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h, err = open(ctx)
+	}()
+	select {
+	case <-done:
+	case s := <-stops:
+		cancel(fmt.Errorf("stopped by %s", s))
+		if <-done; err == nil {
+			err = errors.Join(context.Cause(ctx), h.Close())
+		}
+	}
+	return h, err
+}
+
 // announcing tells whoever looks at the first start what the first user is called. It is no record
 // of the log, which others keep and read, and is never said again.
 func announcing(w io.Writer, cfg Config) func(user, password string) {
 	return func(user, password string) {
-		fmt.Fprintf(w, "The first user is %s with the password %s, which is not shown again. Change it with: roadstead user password %s --data %s\n", user, password, user, cfg.Storage.Directory)
+		where := "--data " + cfg.Storage.Directory
+		if cfg.Storage.Catalog != "" { // accounts are not in the directory
+			where = "--config " + cfg.File
+		}
+		fmt.Fprintf(w, "The first user is %s with the password %s, which is not shown again. Change it with: roadstead user password %s %s\n", user, password, user, where)
 	}
 }
 
@@ -113,6 +140,9 @@ func newLog(w io.Writer, l Log, level *slog.LevelVar) *slog.Logger {
 func listen(setting, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	other := fmt.Sprintf("give another address with --%s or %q in the configuration", setting, setting)
+	if strings.Contains(setting, ".") {
+		other = fmt.Sprintf("give another address as %s in the configuration", setting)
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%s %s: the port is taken by another process, which \"ss -ltnp\" shows; stop that one, or %s", setting, address, other)

@@ -26,12 +26,7 @@ var oidcFields = []field[OIDC]{
 	}},
 	{"client_id", func(v value, o *OIDC) { v.setText(&o.ClientID) }},
 	{"client_secret", func(v value, o *OIDC) { v.setSecret(&o.ClientSecret) }},
-	{"client_secret_file", func(v value, o *OIDC) {
-		var path string
-		if b := v.setPasswordFile(&path); b != nil {
-			o.ClientSecret = Secret(b)
-		}
-	}},
+	{"client_secret_file", func(v value, o *OIDC) { v.setSecretFile(&o.ClientSecret) }},
 	{"client_secret_name", func(v value, o *OIDC) { v.setSecretName(&o.ClientSecretName) }},
 	{"ca_file", func(v value, o *OIDC) {
 		b := v.setFile(&o.CAFile)

@@ -2,17 +2,23 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
 	"roadstead/cache"
+	"roadstead/registry"
+	"roadstead/registry/peer"
 	"roadstead/registry/upstream"
 )
 
 // upstreams are the connections to the projects' registries. One stays as long as its settings
 // do, with its tokens, its circuits and its figures, through any number of reloads.
 type upstreams struct {
+	cluster *peer.Cluster // asked before them; nil: there is none
+
 	mu      sync.Mutex
 	current connections
 }
@@ -23,6 +29,7 @@ type connections map[string]connection
 type connection struct {
 	remote   Remote
 	registry *upstream.Registry
+	asked    registry.Reader // that, or what is in front of it
 }
 
 // connect returns the connections that projects need: the current ones as far as they fit,
@@ -39,7 +46,10 @@ func (u *upstreams) connect(projects []Project) (connections, error) {
 			if err != nil {
 				return nil, fmt.Errorf("project %s: %w", p.Name, err)
 			}
-			c = connection{p.Remote, r}
+			c = connection{p.Remote, r, r}
+			if u.cluster != nil {
+				c.asked = u.cluster.Over(r)
+			}
 		}
 		next[p.Name] = c
 	}
@@ -77,6 +87,18 @@ func (u *upstreams) Stats() map[string]upstream.Stats {
 	return all
 }
 
+// urls are where a proxy asks for a manifest, in the order in which it does.
+func (u *upstreams) urls(repo registry.Repo, reference string) []string {
+	u.mu.Lock()
+	remote := u.current[repo.Project].remote
+	u.mu.Unlock()
+	var all []string
+	for _, endpoint := range remote.Endpoints {
+		all = append(all, strings.TrimSuffix(endpoint, "/")+"/v2/"+path.Join(strings.Trim(remote.Prefix, "/"), repo.Name)+"/manifests/"+reference)
+	}
+	return all
+}
+
 func upstreamConfig(p Project) upstream.Config {
 	if p.Remote.PasswordSecret != "" && p.Remote.Password == "" {
 		p.Remote.Username = "" // without what the secret holds it is nobody
@@ -100,6 +122,7 @@ func upstreamConfig(p Project) upstream.Config {
 		CertificateFile: p.Remote.ClientCertificate,
 		KeyFile:         p.Remote.ClientKey,
 		Insecure:        p.Remote.Insecure,
+		Offline:         p.Remote.Offline,
 		UserAgent:       "roadstead/" + thisBuild().Version,
 	}
 }
@@ -109,24 +132,32 @@ func upstreamConfig(p Project) upstream.Config {
 func (c connections) cached(projects []Project) []cache.Project {
 	var all []cache.Project
 	for _, p := range projects {
-		all = append(all, cacheProject(p, c[p.Name].registry))
+		all = append(all, cacheProject(p, c[p.Name].asked))
 	}
 	return all
 }
 
-func cacheProject(p Project, r *upstream.Registry) cache.Project {
+// forGood is how long content stays that could not be had again: a server that is offline evicts nothing.
+const forGood = 100 * 365 * 24 * time.Hour
+
+func cacheProject(p Project, r registry.Reader) cache.Project {
 	none := func(d time.Duration) time.Duration {
 		if d == 0 {
 			return -1
 		}
 		return d
 	}
+	keep := p.Keep
+	if p.Remote.Offline {
+		keep = forGood
+	}
 	return cache.Project{
-		Name: p.Name, Upstream: r,
-		TTL: none(p.TTL), Negative: none(p.Negative), Keep: none(p.Keep),
+		Name: p.Name, Upstream: r, Offline: p.Remote.Offline,
+		TTL: none(p.TTL), Negative: none(p.Negative), Keep: none(keep),
 		StaleFor: p.StaleFor, // zero is without end in both
 		Allow:    p.Allow, Deny: p.Deny, Pin: p.Pin,
 		Private:  !p.Public,
+		Cooldown: p.Cooldown, CooldownNew: p.CooldownNew, Verify: p.Verify.policy(),
 		KeepGone: p.KeepGone, DenyWithUpstream: p.DenyWithUpstream,
 	}
 }

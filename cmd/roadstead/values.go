@@ -45,6 +45,16 @@ func (v value) setBool(b *bool) {
 	}
 }
 
+// oneOf reads one of a few words.
+func (v value) oneOf(words ...string) (string, bool) {
+	text, ok := v.text()
+	if ok && !slices.Contains(words, text) {
+		v.fault(fmt.Sprintf("%q is no word for this", registry.Clip(text)), suggest(text, words))
+		return "", false
+	}
+	return text, ok
+}
+
 // setCount reads a number of things.
 func (v value) setCount(n *int) {
 	text, ok := v.text()
@@ -98,10 +108,12 @@ func parseDuration(s string) (time.Duration, bool) {
 }
 
 func (v value) setSize(n *int64) {
-	text, ok := v.text()
-	if !ok {
-		return
+	if text, ok := v.text(); ok {
+		v.takeSize(text, n)
 	}
+}
+
+func (v value) takeSize(text string, n *int64) {
 	got, instead := parseSize(text)
 	if instead != "" {
 		v.fault(fmt.Sprintf("%q is not a size", registry.Clip(text)), instead)
@@ -145,26 +157,51 @@ func parseSize(s string) (n int64, instead string) {
 	return n * factor, ""
 }
 
-// setMaxSize reads "100GiB" or "80%".
-func (v value) setMaxSize(s *Storage) {
+// setCatalog reads the URL of a database. No message quotes it: whoever forgets to escape a password
+// has it anywhere.
+func (v value) setCatalog(s *string) {
 	text, ok := v.text()
 	if !ok {
 		return
 	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Opaque != "" || u.Fragment != "" ||
+		u.Host == "" && u.Query().Get("host") == "" || strings.Trim(u.Path, "/") == "" || strings.Contains(u.Path+u.RawQuery, "@") {
+		v.fault("it is not the URL of a database", "write postgres://USER@HOST:5432/DATABASE, with what is special in it escaped as in %2F, or remove the line for a file in the directory")
+		return
+	}
+	if _, has := u.User.Password(); has || u.Query().Has("password") {
+		v.fault("the URL holds a password", "write it into a file and name that as catalog_password_file beside it, or set "+catalogPassword)
+		return
+	}
+	*s = text
+}
+
+// setMaxSize reads "100GiB" or "80%".
+func (v value) setMaxSize(s *Storage) {
+	if percent := v.setShare(&s.MaxSize, &s.MaxShare, 100); !percent && s.MaxSize == 0 && !v.doc.faulty[v.path] {
+		v.fault("nothing fits into no bytes", "write a size, or remove the line for no limit")
+	}
+}
+
+// setShare reads a size, or a share of the filesystem in percent, of which it reports that it is one.
+func (v value) setShare(size *int64, share *int, most int) (percent bool) {
+	text, ok := v.text()
+	if !ok {
+		return false
+	}
 	number, percent := strings.CutSuffix(text, "%")
 	if !percent {
-		v.setSize(&s.MaxSize)
-		if s.MaxSize == 0 && !v.doc.faulty[v.path] {
-			v.fault("nothing fits into no bytes", "write a size, or remove the line for no limit")
-		}
-		return
+		v.takeSize(text, size)
+		return false
 	}
-	share, err := strconv.Atoi(strings.TrimSpace(number))
-	if err != nil || share < 1 || share > 100 {
-		v.fault(fmt.Sprintf("%q is not a share of the filesystem", registry.Clip(text)), "write 1% to 100%")
-		return
+	got, err := strconv.Atoi(strings.TrimSpace(number))
+	if err != nil || got < 1 || got > most {
+		v.fault(fmt.Sprintf("%q is not a share of the filesystem", registry.Clip(text)), fmt.Sprintf("write 1%% to %d%%", most))
+		return true
 	}
-	s.MaxShare = share
+	*size, *share = 0, got
+	return true
 }
 
 // setAddress reads what to listen on.

@@ -11,6 +11,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -32,6 +33,11 @@ type Config struct {
 	// that nobody else may read. It is made if it is missing.
 	Directory string
 
+	// Secret is what the nodes of a cluster have in common and nobody else knows. Keys are in the catalog
+	// then, sealed by it, and so are the sessions of browsers: whichever node is asked knows them. Those in
+	// Directory are taken over if the cluster has none. Empty: there is no other node.
+	Secret string
+
 	// URL is how clients reach the server, without a path: "https://registry.example.com".
 	// Empty: by the Host header of each request, and by HTTPS if it came by TLS.
 	URL string
@@ -52,6 +58,10 @@ type Config struct {
 	// administrators do, and robots of the system that may.
 	AnyoneCreates bool
 
+	// Later lets an Access be opened while the catalog is away. Only what is for everybody is allowed
+	// then, until Begin has succeeded.
+	Later bool
+
 	OIDC *OIDC        // nil: users log in with passwords only
 	Log  *slog.Logger // nil: no log
 
@@ -71,9 +81,12 @@ type Access struct {
 	catalog *catalog.DB
 	log     *slog.Logger
 
-	now   atomic.Pointer[snapshot] // what is decided by
-	keys  *keyring
-	vault *vault
+	now    atomic.Pointer[snapshot] // what is decided by
+	begun  atomic.Bool              // accounts have been read
+	lost   atomic.Int64             // since when they have not been, while the catalog is away, in nanoseconds since 1970; 0: it is not
+	keys   *keyring
+	shared *sharedKeys // nil: there are no other nodes
+	vault  *vault
 
 	proofs   *proofs   // passwords that were looked at
 	limits   *limits   // of failed logins
@@ -89,6 +102,12 @@ type Access struct {
 	projects []Project
 
 	anyoneCreates bool
+
+	changed chan struct{} // has room for one: another process has changed accounts
+
+	asking   sync.Mutex // guards what follows
+	answered time.Time  // when the catalog was last asked for changes and answered
+	troubled bool       // it was not the last time
 }
 
 // Open reads accounts and keys. On the first start, when there is no user, it makes the user
@@ -112,32 +131,40 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory of keys: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("directory of keys: %w", err)
-	}
+	c.Directory = dir
 	a := &Access{
-		config: c, catalog: c.Catalog, log: c.Log, vault: &vault{dir: dir},
+		config: c, catalog: c.Catalog, log: c.Log,
 		proofs: newProofs(), limits: newLimits(), verified: newVerified(), audit: newAudit(c.Log),
-		anyoneCreates: c.AnyoneCreates,
+		anyoneCreates: c.AnyoneCreates, changed: make(chan struct{}, 1),
 	}
-	if err := tellLoose(dir, c.Log); err != nil {
+	in, err := a.keystore(keyFolder(dir))
+	if err != nil {
 		return nil, err
 	}
-	if a.keys, err = openKeyring(dir, c.Log, time.Now()); err != nil {
-		return nil, err
-	}
+	a.vault, a.keys = &vault{in: in}, newKeyring(in, c.Log)
 	if c.OIDC != nil {
 		if a.portal, err = newPortal(a, c.OIDC); err != nil {
 			return nil, err
 		}
 	}
-	if err := a.firstUser(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.reload(ctx); err != nil {
+	a.renew()
+	if err := a.Begin(ctx); err != nil && !(c.Later && errors.Is(err, catalog.ErrUnavailable)) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// keystore is where keys are: in the files of a directory, unless there are other nodes.
+func (a *Access) keystore(files keyFolder) (keystore, error) {
+	if a.config.Secret != "" {
+		a.sessions.shared = newSharedSessions(a.catalog, a.config.Secret)
+		a.shared = newSharedKeys(a.catalog, a.config.Secret)
+		return a.shared, nil
+	}
+	if err := os.MkdirAll(string(files), 0o700); err != nil {
+		return nil, fmt.Errorf("directory of keys: %w", err)
+	}
+	return files, tellLoose(string(files), a.log)
 }
 
 // SetProjects tells which projects there are, proxy and hosted. Until it is called there is none.
@@ -180,13 +207,22 @@ func (a *Access) reload(ctx context.Context) error {
 	return nil
 }
 
-// watch is how often Run looks for changes that another process made, and for how long the
-// records of the audit log are gathered.
-const watch = time.Second
+const (
+	// watch is how often Run looks for changes that another process made, and for how long the
+	// records of the audit log are gathered.
+	watch = time.Second
+
+	// settling is how long Changed waits for more: who administers makes several changes in a row, and
+	// each reading is of all accounts.
+	settling = 100 * time.Millisecond
+)
 
 // Run notices within two seconds what other processes change, writes the audit log and replaces
 // keys, until ctx ends. What was recorded by then is written before it returns.
 func (a *Access) Run(ctx context.Context) error {
+	var following sync.WaitGroup
+	defer following.Wait()
+	following.Go(func() { a.follow(ctx) })
 	tick := time.NewTicker(watch)
 	defer tick.Stop()
 	hour := time.NewTicker(time.Hour)
@@ -206,8 +242,10 @@ func (a *Access) Run(ctx context.Context) error {
 			}
 		case <-tick.C:
 			a.flushed(ctx)
-			a.refresh(ctx)
 		case <-hour.C:
+			if !a.begun.Load() {
+				continue // a key made now would keep Begin from taking over those there are
+			}
 			if err := a.keys.tend(time.Now()); err != nil {
 				a.log.Error("no new signing key", "err", err)
 			}
@@ -215,15 +253,53 @@ func (a *Access) Run(ctx context.Context) error {
 	}
 }
 
+// follow reads accounts again when somebody has changed them, until ctx ends. It does not wait for the audit
+// log: a turn to write may be long in coming while others have theirs, and what was taken away from
+// somebody must not be his for as long.
+func (a *Access) follow(ctx context.Context) {
+	tick := time.NewTicker(watch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-a.changed:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settling):
+			}
+		}
+		a.refresh(ctx)
+	}
+}
+
+// Changed says that another process may have changed accounts: Run looks at once, and not when it is next
+// time. It does not wait for that.
+func (a *Access) Changed() {
+	select {
+	case a.changed <- struct{}{}:
+	default: // the one that waits there is as good
+	}
+}
+
 // refresh reads accounts again if somebody has changed them.
 func (a *Access) refresh(ctx context.Context) {
+	if !a.begun.Load() {
+		return // Begin is to be first
+	}
+	began := time.Now()
 	generation, err := a.catalog.Generation(ctx)
 	if err == nil && generation != a.now.Load().generation {
-		err = a.reload(ctx)
+		if err = a.reload(ctx); err == nil && a.config.Secret != "" {
+			err = a.keys.read() // another node may have made one
+		}
 	}
-	if err != nil && ctx.Err() == nil {
-		a.log.Error("accounts may be older than the catalog", "err", err)
+	if ctx.Err() != nil {
+		return
 	}
+	a.listened(err, began)
 }
 
 // Handler answers what is beside the registry API: the token service and the logins of OIDC.

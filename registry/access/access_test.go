@@ -108,8 +108,14 @@ func (h *house) who(authorization string) registry.Principal {
 // Authorization header.
 func (h *house) ask(authorization string, scopes ...string) (*httptest.ResponseRecorder, string) {
 	h.t.Helper()
+	return h.askFor("", authorization, scopes...)
+}
+
+// askFor is ask with names as they are at another registry.
+func (h *house) askFor(ns, authorization string, scopes ...string) (*httptest.ResponseRecorder, string) {
+	h.t.Helper()
 	w := httptest.NewRecorder()
-	r := request("/service/token?"+url.Values{"service": {"roadstead"}, "scope": scopes}.Encode(), authorization)
+	r := request("/service/token?"+url.Values{"service": {"roadstead"}, "scope": scopes, "ns": {ns}}.Encode(), authorization)
 	h.Handler().ServeHTTP(w, r)
 	var answer struct {
 		Token string `json:"token"`

@@ -74,8 +74,8 @@ func TestAdministrationRefuses(t *testing.T) {
 		{"no robot renewed", func() error { _, err := h.RenewRobot(ctx, "test", "robot$none", time.Time{}); return err }, registry.NameUnknown, "no robot robot$none"},
 		{"no robot disabled", func() error { return h.DisableRobot(ctx, "test", "robot$production+none", true) }, registry.NameUnknown, "no robot"},
 		{"no robot deleted", func() error { return h.DeleteRobot(ctx, "test", "ci") }, Invalid, "robot$name"},
-		{"no permission", func() error { _, err := Permit("p"); return err }, Invalid, "pull, push or delete"},
-		{"a permission that there is not", func() error { _, err := Permit("p", "fly"); return err }, Invalid, "pull, push or delete"},
+		{"no permission", func() error { _, err := Permit("p"); return err }, Invalid, "pull, push, delete or warm"},
+		{"a permission that there is not", func() error { _, err := Permit("p", "fly"); return err }, Invalid, "pull, push, delete or warm"},
 
 		{"a member of no project", member(catalog.Member{Project: "none", Name: "dora", Role: "guest"}), registry.NameUnknown, "no project none"},
 		{"a member that is nobody", member(catalog.Member{Project: "staging", Name: "eve", Role: "guest"}), registry.NameUnknown, "no user eve"},

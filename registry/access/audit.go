@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -24,7 +25,8 @@ import (
 type audit struct {
 	log   *slog.Logger
 	queue chan record
-	batch []record // of Run
+	batch []record    // of Run
+	stuck atomic.Bool // the last batch could not be written, so that a full queue stays full
 
 	mu     sync.Mutex
 	logins *simplelru.LRU[loginKey, time.Time]
@@ -93,7 +95,11 @@ func (q *audit) add(r record) {
 		return
 	default:
 	}
-	timer := time.NewTimer(maxBlock)
+	wait := maxBlock
+	if q.stuck.Load() {
+		wait = 0 // for every request would be as good as an outage of what is known without the catalog
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case q.queue <- r:
@@ -198,7 +204,11 @@ func (a *Access) flush(ctx context.Context) error {
 
 // flushed is flush for Run, which tries again a second later.
 func (a *Access) flushed(ctx context.Context) {
-	if err := a.flush(ctx); err != nil && ctx.Err() == nil {
+	err := a.flush(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if was := a.audit.stuck.Swap(err != nil); err != nil && !was {
 		a.log.Error("the audit log waits", "err", err, "records", len(a.audit.batch))
 	}
 }

@@ -9,14 +9,22 @@ import (
 // Authorize returns nil when p may do what it asks. Otherwise it is Unauthorized, when other
 // credentials could help, NameUnknown, when nothing may be said of whether there is such a
 // project, or Denied. Whoever sends wrong credentials too often gets TooManyRequests instead of
-// Unauthorized. Nothing but memory is looked at.
+// Unauthorized. While accounts are not known all but what is for everybody is Unavailable. Nothing but
+// memory is looked at.
 func (a *Access) Authorize(p registry.Principal, action registry.Action, r registry.Resource) error {
-	return a.now.Load().authorize(of(p), right{r.Kind, action}, r.Repo, time.Now())
+	s, what := a.now.Load(), right{r.Kind, action}
+	if a.unsure() && !s.everybody(what, r.Repo.Project) {
+		return errUnsure
+	}
+	return s.authorize(of(p), what, r.Repo, time.Now())
 }
 
 // Login says whether the ping of the API is answered 200 (nil) or is Unauthorized: clients ask
 // for a token only after a ping that was refused (RKE2 §3.4).
 func (a *Access) Login(p registry.Principal) error {
+	if a.unsure() {
+		return of(p).refusal // nobody is asked for credentials that could not be looked at
+	}
 	return a.now.Load().login(of(p), time.Now())
 }
 

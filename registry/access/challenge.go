@@ -15,11 +15,17 @@ func (a *Access) Challenge(r *http.Request, scopes ...string) string {
 	if base == "" {
 		return `Basic realm="` + service + `"` // which works everywhere, too
 	}
-	challenge := `Bearer realm="` + base + `/service/token",service="` + service + `"`
 	if len(scopes) > 0 {
-		challenge += `,scope="` + strings.Join(scopes, " ") + `"`
+		return `Bearer realm="` + base + `/service/token",service="` + service + `",scope="` + strings.Join(scopes, " ") + `"`
 	}
-	return challenge
+	// Whoever pings with ns, as RKE2's bootstrap does, makes a scope of a name as it is at that
+	// registry, and keeps the token whatever a later challenge says. The realm leads ns to where the
+	// name is understood.
+	query := ""
+	if ns := r.URL.Query().Get("ns"); hostOK(ns) {
+		query = "?ns=" + url.QueryEscape(ns)
+	}
+	return `Bearer realm="` + base + `/service/token` + query + `",service="` + service + `"`
 }
 
 // Base is the URL at which whoever sent a request reaches this server, "https://host", or "" when

@@ -43,6 +43,9 @@ func (a *Access) identify(r *http.Request) *principal {
 
 // basic says who logs in with a name and a password or secret.
 func (a *Access) basic(name, password, remote string) *principal {
+	if a.unsure() {
+		return &principal{refusal: errUnsure} // which counts as no failure
+	}
 	// A name or password that cannot be one costs nothing, as its length tells nothing of who
 	// has an account.
 	if len(name) > maxUser+registry.MaxName || utf8.RuneCountInString(password) > maxPassword || password == "" {

@@ -11,9 +11,33 @@ import (
 	"strings"
 )
 
-// Keys are in files "<kind>-<number>.key", numbered from 1. The one with the highest number is
-// used; older ones are still good for what was made with them. A file appears whole or not at
+// keyFolder is a directory with keys in files "<kind>-<number>.key". A file appears whole or not at
 // all, and only one of several processes makes the one of a number: the others read it.
+type keyFolder string
+
+// The kinds of keys.
+const (
+	signingKind = "signing" // of tokens
+	vaultKind   = "vault"   // of secrets
+)
+
+func (dir keyFolder) read(kind string) (map[int][]byte, error) { return readKeys(string(dir), kind) }
+
+func (dir keyFolder) add(kind string, number int, content []byte) error {
+	return writeKey(string(dir), keyName(kind, number), content)
+}
+
+func (dir keyFolder) remove(kind string, number int) error {
+	err := os.Remove(dir.place(kind, number))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (dir keyFolder) place(kind string, number int) string {
+	return filepath.Join(string(dir), keyName(kind, number))
+}
 
 // keyName is the name of a key file.
 func keyName(kind string, number int) string { return kind + "-" + strconv.Itoa(number) + ".key" }

@@ -12,8 +12,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,17 +33,17 @@ const (
 // keyring has the keys of an install that sign tokens. None of them is known to the program:
 // each install makes its own (FAULTS C15).
 type keyring struct {
-	dir string
+	in  keystore
 	log *slog.Logger
 	now atomic.Pointer[ring]
 
-	mu     sync.Mutex // one at a time reads the directory
+	mu     sync.Mutex // one at a time reads them
 	looked time.Time  // when it was read last for a key that was missing
 }
 
 // ring is the keys at one time.
 type ring struct {
-	newest   *signingKey
+	newest   *signingKey // nil: they have not been read yet
 	numbered map[int]*signingKey
 	headers  map[string]*signingKey // by the first part of the tokens that they sign
 }
@@ -57,12 +55,19 @@ type signingKey struct {
 	signer jose.Signer
 }
 
-func openKeyring(dir string, log *slog.Logger, now time.Time) (*keyring, error) {
-	k := &keyring{dir: dir, log: log}
+// newKeyring returns a ring without a key. Until begin has succeeded it neither signs nor verifies.
+func newKeyring(in keystore, log *slog.Logger) *keyring {
+	k := &keyring{in: in, log: log}
+	k.now.Store(&ring{})
+	return k
+}
+
+// begin reads the keys, and makes one if there is none that is fit to sign. It may be called again.
+func (k *keyring) begin(now time.Time) error {
 	if err := k.read(); err != nil {
-		return nil, err
+		return err
 	}
-	return k, k.tend(now)
+	return k.tend(now)
 }
 
 // tend makes a key when there is none or the newest is old, and removes those that no token can
@@ -78,7 +83,7 @@ func (k *keyring) tend(now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("make a signing key: %w", err)
 		}
-		if err := writeKey(k.dir, keyName("signing", next), content); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := k.in.add(signingKind, next, content); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make a signing key: %w", err)
 		}
 		if err := k.read(); err != nil {
@@ -93,7 +98,7 @@ func (k *keyring) tend(now time.Time) error {
 		if follower == nil || now.Sub(follower.made) < retireAfter {
 			continue
 		}
-		if err := os.Remove(filepath.Join(k.dir, keyName("signing", number))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := k.in.remove(signingKind, number); err != nil {
 			return fmt.Errorf("remove an old signing key: %w", err)
 		}
 		retired = true
@@ -112,7 +117,7 @@ func (k *keyring) read() error {
 }
 
 func (k *keyring) readLocked() error {
-	files, err := readKeys(k.dir, "signing")
+	files, err := k.in.read(signingKind)
 	if err != nil {
 		return err
 	}
@@ -120,7 +125,7 @@ func (k *keyring) readLocked() error {
 	for _, number := range slices.Sorted(maps.Keys(files)) {
 		key, header, err := parseSigningKey(files[number])
 		if err != nil {
-			return fmt.Errorf("signing key %s: %w; remove it: tokens last for minutes only, and clients fetch new ones", filepath.Join(k.dir, keyName("signing", number)), err)
+			return fmt.Errorf("signing key %s: %w; remove it: tokens last for minutes only, and clients fetch new ones", k.in.place(signingKind, number), err)
 		}
 		key.number = number
 		r.newest, r.numbered[number], r.headers[header] = key, key, key
@@ -131,11 +136,11 @@ func (k *keyring) readLocked() error {
 
 // signed returns the key that a token with this first part was signed with, or nil.
 func (k *keyring) signed(header string) *signingKey {
-	if key := k.now.Load().headers[header]; key != nil {
-		return key
+	if r := k.now.Load(); r.newest == nil || r.headers[header] != nil {
+		return r.headers[header] // without any, begin is to be first
 	}
-	// Another process may have made a key just now. Forged tokens must not make this a directory
-	// listing for each of them.
+	// Another process may have made a key just now. Forged tokens must not make this a look at all
+	// keys for each of them.
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if now := time.Now(); now.Sub(k.looked) >= time.Second {

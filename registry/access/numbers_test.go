@@ -153,14 +153,14 @@ func TestUsersByNumber(t *testing.T) {
 	h.must(h.SetAdminByID(ctx, "root", dora.ID, true), h.SetAdminByID(ctx, "root", admin, false))
 	for what, err := range map[string]error{
 		"no administrator": h.SetAdminByID(ctx, "root", dora.ID, false),
-		"disabled":         h.DisableUserByID(ctx, "root", dora.ID, true),
+		"disabled":         h.DisableUser(ctx, "root", "dora", true),
 		"deleted":          h.DeleteUserByID(ctx, "root", dora.ID),
 	} {
 		if code(err) != registry.Denied || !strings.Contains(err.Error(), "last administrator") {
 			t.Errorf("the last administrator %s: %v", what, err)
 		}
 	}
-	h.must(h.DisableUserByID(ctx, "root", admin, true), h.DisableUserByID(ctx, "root", admin, false), h.DeleteUserByID(ctx, "root", admin))
+	h.must(h.DisableUser(ctx, "root", "admin", true), h.DisableUser(ctx, "root", "admin", false), h.DeleteUserByID(ctx, "root", admin))
 	if _, err := h.UserByID(ctx, admin); code(err) != registry.NameUnknown {
 		t.Errorf("who was deleted: %v", err)
 	}

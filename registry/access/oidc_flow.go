@@ -1,7 +1,6 @@
 package access
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base64"
@@ -16,7 +15,7 @@ import (
 // flowAge is how long somebody may take to log in at the provider.
 const flowAge = 10 * time.Minute
 
-// errFlow is a login that this browser has not begun, or too long ago, or at a server that has
+// errFlow is a login that this browser has not begun, or too long ago, or at a server alone that has
 // been started again since.
 var errFlow = errors.New("no login is under way in this browser")
 
@@ -31,23 +30,19 @@ type flow struct {
 	Until    time.Time // and no longer
 }
 
-// sealer seals flows with a key that is made at start and kept nowhere else.
+// sealer seals flows with a key that is made at start and kept nowhere else, or that all nodes of a
+// cluster have: the browser may come back to another one.
 type sealer struct {
 	aead cipher.AEAD
 }
 
-func newSealer() sealer {
+func newSealer(secret string) sealer {
+	if secret != "" {
+		return sealer{gcm(derived(secret, "logins under way"))}
+	}
 	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		panic(err) // 32 bytes are a key
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return sealer{aead}
+	rand.Read(key) // never fails
+	return sealer{gcm(key)}
 }
 
 func (s sealer) seal(f flow) (string, error) {

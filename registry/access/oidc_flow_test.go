@@ -47,7 +47,7 @@ func TestC8_NobodyIsSentElsewhereAfterALogin(t *testing.T) {
 }
 
 func TestALoginIsItsBrowsersForTenMinutes(t *testing.T) {
-	s, now := newSealer(), time.Now()
+	s, now := newSealer(""), time.Now()
 	want := flow{State: "s", Nonce: "n", Verifier: "v", Redirect: "r", Next: "/", Until: now.Add(flowAge)}
 	sealed, err := s.seal(want)
 	if err != nil {
@@ -61,7 +61,7 @@ func TestALoginIsItsBrowsersForTenMinutes(t *testing.T) {
 	}
 	for name, open := range map[string]func() (flow, error){
 		"too late":       func() (flow, error) { return s.open(sealed, now.Add(flowAge)) },
-		"another server": func() (flow, error) { return newSealer().open(sealed, now) },
+		"another server": func() (flow, error) { return newSealer("").open(sealed, now) },
 		"no cookie":      func() (flow, error) { return s.open("", now) },
 		"cut":            func() (flow, error) { return s.open(sealed[:len(sealed)/2], now) },
 		"changed":        func() (flow, error) { return s.open("A"+sealed[1:], now.Add(time.Hour)) },

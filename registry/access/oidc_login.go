@@ -91,7 +91,13 @@ func (p *portal) callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p.access.KeepSession(w, r, p.access.sessions.begin(user.ID, user.password, time.Now()))
+	id, err := p.access.sessions.begin(r.Context(), user.ID, user.password, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := p.access.KeepSession(w, r, id); err != nil {
+		return err
+	}
 	w.Header().Set("Location", f.Next)
 	w.WriteHeader(http.StatusFound)
 	return nil

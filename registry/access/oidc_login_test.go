@@ -253,7 +253,7 @@ func TestALoginThatSomebodyMeddledWith(t *testing.T) {
 	refused("a browser that began nothing", http.StatusBadRequest, stranger.get(callback), stranger)
 	u, err := url.Parse(p.URL)
 	p.must(err)
-	forged, err := newSealer().seal(flow{State: state(callback), Until: time.Now().Add(time.Hour)})
+	forged, err := newSealer("").seal(flow{State: state(callback), Until: time.Now().Add(time.Hour)})
 	p.must(err)
 	stranger.client.Jar.SetCookies(u, []*http.Cookie{{Name: flowCookie, Value: forged}})
 	refused("a cookie that is not ours", http.StatusBadRequest, stranger.get(callback), stranger)

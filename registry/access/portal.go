@@ -38,7 +38,7 @@ func newPortal(a *Access, o *OIDC) (*portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &portal{access: a, provider: provider, sealer: newSealer(), log: a.log}, nil
+	return &portal{access: a, provider: provider, sealer: newSealer(a.config.Secret), log: a.log}, nil
 }
 
 // handler serves /c/oidc/. What changes something is a POST, and one that a browser was told to
@@ -93,6 +93,9 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errHost):
 		status, level = http.StatusBadRequest, slog.LevelInfo
 		view.Title, view.Message = "Bad address", "The address of this page is none that the login provider could send you back to."
+	case errors.Is(err, catalog.ErrUnavailable):
+		status, level = http.StatusServiceUnavailable, slog.LevelWarn
+		view.Title, view.Message = "No answer", "The database with the accounts gives no answer now. Try again in a moment."
 	case errors.Is(err, registry.Unavailable):
 		status, level = http.StatusServiceUnavailable, slog.LevelWarn
 		view.Title, view.Message = "No answer", "The login provider gives no answer now. Try again in a moment; accounts that have a password here work all the same."

@@ -17,14 +17,17 @@ type held struct {
 
 // visitor returns which user of a provider is logged in by this browser. Whoever has a password here
 // needs none of these pages.
-func (p *portal) visitor(r *http.Request) (*user, bool) {
-	u, _, ok := p.access.visitor(r)
-	return u, ok && u.Issuer != ""
+func (p *portal) visitor(r *http.Request) (*user, bool, error) {
+	u, _, ok, err := p.access.visitor(r)
+	return u, ok && u.Issuer != "", err
 }
 
 // show is the page of an account.
 func (p *portal) show(w http.ResponseWriter, r *http.Request) error {
-	u, ok := p.visitor(r)
+	u, ok, err := p.visitor(r)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		p.render(w, http.StatusOK, "welcome.html", view{Title: "Roadstead"})
 		return nil
@@ -74,7 +77,10 @@ func (p *portal) roles(r *http.Request, u *user) ([]held, error) {
 // renew makes a secret for docker login and shows it, in the answer to the request that made it
 // and never again.
 func (p *portal) renew(w http.ResponseWriter, r *http.Request) error {
-	u, ok := p.visitor(r)
+	u, ok, err := p.visitor(r)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return needed
 	}
@@ -86,7 +92,10 @@ func (p *portal) renew(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *portal) remove(w http.ResponseWriter, r *http.Request) error {
-	u, ok := p.visitor(r)
+	u, ok, err := p.visitor(r)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return needed
 	}
@@ -99,7 +108,9 @@ func (p *portal) remove(w http.ResponseWriter, r *http.Request) error {
 
 // logout ends the session here. The provider's own goes on: it is for more than this registry.
 func (p *portal) logout(w http.ResponseWriter, r *http.Request) error {
-	p.access.SignOut(w, r)
+	if err := p.access.SignOut(w, r); err != nil {
+		return err
+	}
 	http.Redirect(w, r, home, http.StatusSeeOther)
 	return nil
 }

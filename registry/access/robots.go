@@ -12,7 +12,7 @@ import (
 )
 
 // Permit makes a permission of a robot out of words: "pull", "push", which is of no use without
-// pull and has it, and "delete". project may be "*": all of them.
+// pull and has it, "delete", and "warm", which has a proxy fetch images. project may be "*": all of them.
 func Permit(project string, words ...string) (catalog.Permission, error) {
 	p := catalog.Permission{Project: project}
 	add := func(kind registry.Kind, action registry.Action) {
@@ -21,7 +21,7 @@ func Permit(project string, words ...string) (catalog.Permission, error) {
 		}
 	}
 	if len(words) == 0 {
-		return p, invalid("a robot that may do nothing is of no use: name pull, push or delete")
+		return p, invalid("a robot that may do nothing is of no use: name pull, push, delete or warm")
 	}
 	for _, word := range words {
 		switch word {
@@ -34,8 +34,10 @@ func Permit(project string, words ...string) (catalog.Permission, error) {
 		case "delete":
 			add(registry.Artifact, registry.Delete)
 			add(registry.Tags, registry.Delete)
+		case "warm":
+			add(Cache, registry.Create)
 		default:
-			return p, invalid("%q is nothing that a robot may do: pull, push or delete", registry.Clip(word))
+			return p, invalid("%q is nothing that a robot may do: pull, push, delete or warm", registry.Clip(word))
 		}
 	}
 	return p, nil

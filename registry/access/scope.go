@@ -92,8 +92,8 @@ func (g *grants) cover(repo registry.Repo, what right) bool {
 }
 
 // grant says which of what is asked for p may have: the rest is left out without a word, as
-// clients ask for more than they need (RKE2 §3.5).
-func (a *Access) grant(p *principal, host string, asked []scope) []grant {
+// clients ask for more than they need (RKE2 §3.5). host and ns are as for Route.
+func (a *Access) grant(p *principal, host, ns string, asked []scope) []grant {
 	granted := []grant{} // "access" is a list even without anything in it
 	size := 0
 	for _, s := range asked {
@@ -102,7 +102,7 @@ func (a *Access) grant(p *principal, host string, asked []scope) []grant {
 		case s.kind == "registry" && s.name == "catalog":
 			entry.Actions = []string{"*"}
 		case s.kind == "repository":
-			repo, ok := a.repository(host, s.name)
+			repo, ok := a.repository(host, ns, s.name)
 			if !ok {
 				continue
 			}
@@ -134,10 +134,10 @@ var meant = map[string][]right{
 
 // repository says what repository the name of a scope means. Clients make scopes of the name that
 // they were given, while challenges have the canonical one: both are the same here.
-func (a *Access) repository(host, name string) (registry.Repo, bool) {
+func (a *Access) repository(host, ns, name string) (registry.Repo, bool) {
 	if registry.CheckName(name) != nil {
 		return registry.Repo{}, false
 	}
-	repo, err := a.config.Route(host, "", name)
+	repo, err := a.config.Route(host, ns, name)
 	return repo, err == nil && repo.Name != ""
 }

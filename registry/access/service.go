@@ -32,7 +32,9 @@ func (a *Access) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	var (
 		p     = a.identify(r)
-		asked = parseScopes(r.URL.Query()["scope"])
+		query = r.URL.Query()
+		asked = parseScopes(query["scope"])
+		ns    = query.Get("ns") // of the realm that a ping was answered with
 	)
 	if p.grants != nil {
 		// A token is no credential for another one: it would never end.
@@ -42,13 +44,13 @@ func (a *Access) token(w http.ResponseWriter, r *http.Request) error {
 		// Foreign credentials reach a mirror: pods' imagePullSecrets, and Docker's login at the
 		// Hub. Where anybody may pull they count for nothing (RKE2 §3.6). Without a scope it is
 		// "docker login" that asks, whether they are right.
-		if !a.harmless(r.Host, asked) {
+		if !a.harmless(r.Host, ns, asked) {
 			return p.refusal
 		}
 		p = anyone
 	}
 	now := time.Now()
-	token, err := a.issue(p, a.grant(p, r.Host, asked), now)
+	token, err := a.issue(p, a.grant(p, r.Host, ns, asked), now)
 	if err != nil {
 		return err
 	}
@@ -62,13 +64,13 @@ func (a *Access) token(w http.ResponseWriter, r *http.Request) error {
 
 // harmless reports whether only pulling is asked for, and from something that anybody may pull
 // from. What else is asked for with that does not matter, or it could be told whether it exists.
-func (a *Access) harmless(host string, asked []scope) bool {
+func (a *Access) harmless(host, ns string, asked []scope) bool {
 	for _, s := range asked {
 		if s.kind != "repository" || !slices.Equal(s.verbs, []string{"pull"}) {
 			return false
 		}
 	}
-	return len(a.grant(anyone, host, asked)) > 0
+	return len(a.grant(anyone, host, ns, asked)) > 0
 }
 
 // statuses of the errors that are answered here.
@@ -77,6 +79,7 @@ var statuses = map[registry.Code]int{
 	registry.NameUnknown:     http.StatusNotFound,
 	registry.Unsupported:     http.StatusMethodNotAllowed,
 	registry.TooManyRequests: http.StatusTooManyRequests,
+	registry.Unavailable:     http.StatusServiceUnavailable,
 	Invalid:                  http.StatusBadRequest,
 }
 
@@ -97,7 +100,7 @@ func (a *Access) refuse(w http.ResponseWriter, err error) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+service+`"`)
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
-	case http.StatusTooManyRequests:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", strconv.Itoa(int((fault.RetryAfter+time.Second-1)/time.Second)))
 	}
 	type entry struct {

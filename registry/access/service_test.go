@@ -131,6 +131,32 @@ func TestTokenService(t *testing.T) {
 }
 
 // containerd tries POST first and GET after a 405.
+// A scope is of the name that the client was given: with ns of what that is at another registry, and
+// whoever may not pull it here gets nothing by that.
+func TestTokensForNamesAtAnotherRegistry(t *testing.T) {
+	h := open(t, func(c *Config) {
+		c.Route = func(host, ns, name string) (registry.Repo, error) {
+			if ns == "harbor.lan" {
+				return registry.Repo{Project: "production", Name: name}, nil
+			}
+			return registry.Repo{Project: "docker.io", Name: name}, nil
+		}
+	})
+	h.member("dora", Developer)
+	for ns, want := range map[string]string{"": "docker.io/team/app", "harbor.lan": "production/team/app"} {
+		_, token := h.askFor(ns, basic("dora", password), "repository:team/app:pull")
+		if got := accessOf(t, token); got != "repository:"+want+":pull" {
+			t.Errorf("ns %q: good for %q, want %s", ns, got, want)
+		}
+	}
+	if _, token := h.askFor("harbor.lan", "", "repository:team/app:pull"); accessOf(t, token) != "" {
+		t.Errorf("anybody's token is good for %q", accessOf(t, token))
+	}
+	if w, _ := h.askFor("harbor.lan", basic("hubuser", "Hub-Password-1"), "repository:team/app:pull"); w.Code != 401 {
+		t.Errorf("somebody else's credentials for what is private here: %d, want 401", w.Code)
+	}
+}
+
 func TestTokenServiceTakesGetOnly(t *testing.T) {
 	h := open(t)
 	for _, method := range []string{"POST", "PUT", "DELETE", "HEAD", "PATCH"} {
@@ -191,6 +217,17 @@ func TestC18C20_Challenge(t *testing.T) {
 		}
 		if got := test.access.Challenge(r, test.scopes...); got != test.want {
 			t.Errorf("%s: %s\nwant %s", test.name, got, test.want)
+		}
+	}
+	// Whoever pings for another registry gets a token there for names as they are at that one.
+	for ns, want := range map[string]string{"quay.io": "?ns=quay.io", "old.lan:5000": "?ns=old.lan%3A5000", `a"b`: "", "a b": "", strings.Repeat("a", 300): ""} {
+		r := request("/v2/?ns="+url.QueryEscape(ns), "")
+		r.Host = "mirror"
+		if got := h.Challenge(r); got != `Bearer realm="http://mirror/service/token`+want+`",service="roadstead"` {
+			t.Errorf("a ping for %q: %s", ns, got)
+		}
+		if got := h.Challenge(r, "repository:a/b:pull"); strings.Contains(got, "ns=") {
+			t.Errorf("a challenge that names the repository: %s", got)
 		}
 	}
 	for text, ok := range map[string]bool{

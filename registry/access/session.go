@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -21,9 +22,12 @@ const (
 	maxUserSessions = 20
 )
 
-// sessions are who is logged in by a browser. They live in memory and end with the process; what a
-// user may is no part of them, and is looked up at each request.
+// sessions are who is logged in by a browser. They live in memory and end with the process, or with
+// other nodes they are in the catalog; what a user may is no part of them, and is looked up at each
+// request.
 type sessions struct {
+	shared *sharedSessions // nil: there are no other nodes
+
 	mu  sync.Mutex
 	all map[[sha256.Size]byte]session // by the hash of what the browser has
 }
@@ -32,16 +36,32 @@ type session struct {
 	user  int64 // the ID of the catalog, which is never that of another
 	until time.Time
 
-	// password is the hash that the user had at the beginning; "" for one of an OIDC provider. With
-	// another one the session is over: whoever changes a password wants others out.
-	password string
+	// proof is of the password that the user had at the beginning; see proofOf. With another one the
+	// session is over: whoever changes a password wants others out.
+	proof string
+}
+
+// proofOf is what a session has of the hash of a password; "" where there is none, as for users of an
+// OIDC provider. It is in another table than accounts, where hashes have no business.
+func proofOf(password string) string {
+	if password == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(password))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // of reports whether a session goes on while its user is like that.
-func (one session) of(u *user) bool { return u != nil && !u.Disabled && u.password == one.password }
+func (one session) of(u *user) bool {
+	return u != nil && !u.Disabled && proofOf(u.password) == one.proof
+}
 
 // begin returns the id of a new session, 256 random bits.
-func (s *sessions) begin(user int64, password string, now time.Time) string {
+func (s *sessions) begin(ctx context.Context, user int64, password string, now time.Time) (string, error) {
+	next := session{user, now.Add(sessionAge), proofOf(password)}
+	if s.shared != nil {
+		return s.shared.begin(ctx, next)
+	}
 	b := make([]byte, 32)
 	rand.Read(b)
 	id := base64.RawURLEncoding.EncodeToString(b)
@@ -54,8 +74,8 @@ func (s *sessions) begin(user int64, password string, now time.Time) string {
 	maps.DeleteFunc(s.all, func(_ [sha256.Size]byte, old session) bool { return !now.Before(old.until) })
 	s.thin(maxUserSessions-1, func(old session) bool { return old.user == user })
 	s.thin(maxSessions-1, func(session) bool { return true })
-	s.all[sha256.Sum256([]byte(id))] = session{user, now.Add(sessionAge), password}
-	return id
+	s.all[sha256.Sum256([]byte(id))] = next
+	return id, nil
 }
 
 // thin ends the oldest of some sessions until there are no more than n of them.
@@ -83,18 +103,25 @@ func (s *sessions) sweep(users map[int64]*user) {
 	maps.DeleteFunc(s.all, func(_ [sha256.Size]byte, one session) bool { return !one.of(users[one.user]) })
 }
 
-// find returns a session that has not ended.
-func (s *sessions) find(id string, now time.Time) (one session, ok bool) {
+// find returns a session that has not ended. An error says that it is not known.
+func (s *sessions) find(ctx context.Context, id string, now time.Time) (one session, ok bool, err error) {
+	if s.shared != nil {
+		return s.shared.find(ctx, id, now)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one, ok = s.all[sha256.Sum256([]byte(id))]
-	return one, ok && now.Before(one.until)
+	return one, ok && now.Before(one.until), nil
 }
 
-func (s *sessions) end(id string) {
+func (s *sessions) end(ctx context.Context, id string) error {
+	if s.shared != nil {
+		return s.shared.end(ctx, id)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, sha256.Sum256([]byte(id)))
+	return nil
 }
 
 // cookies are how a browser keeps what is its own. Over https their names begin with "__Host-",

@@ -1,14 +1,28 @@
 package access
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 )
 
+// aloneSessions are sessions of a node alone, none of whose methods can fail.
+type aloneSessions struct{ sessions }
+
+func (s *aloneSessions) begin(user int64, password string, now time.Time) string {
+	id, _ := s.sessions.begin(context.Background(), user, password, now)
+	return id
+}
+
+func (s *aloneSessions) find(id string, now time.Time) (session, bool) {
+	one, ok, _ := s.sessions.find(context.Background(), id, now)
+	return one, ok
+}
+
 func TestASessionEnds(t *testing.T) {
-	var s sessions
+	var s aloneSessions
 	now := time.Now()
 	id := s.begin(7, "", now)
 	if one, ok := s.find(id, now.Add(sessionAge-time.Second)); !ok || one.user != 7 {
@@ -23,14 +37,14 @@ func TestASessionEnds(t *testing.T) {
 	if other := s.begin(7, "", now); other == id || len(id) != 43 {
 		t.Errorf("ids %q and %q; want 256 bits each, and different ones", id, other)
 	}
-	s.end(id)
+	s.end(t.Context(), id)
 	if _, ok := s.find(id, now); ok {
 		t.Error("found after its end")
 	}
 }
 
 func TestSessionsAreBounded(t *testing.T) {
-	var s sessions
+	var s aloneSessions
 	now := time.Now()
 	first := s.begin(1, "", now)
 	mine := s.begin(2, "", now)

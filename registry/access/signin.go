@@ -2,9 +2,6 @@ package access
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -23,16 +20,6 @@ const sessionCookie = "roadstead-session"
 type Session struct {
 	Principal registry.Principal // a user
 	Until     time.Time          // and no longer
-
-	// Token is what a form or a header of this browser's pages has, so that no other site sends
-	// one. It is the same for as long as the session, and says nothing of its id.
-	Token string
-}
-
-// Genuine reports whether a token is that of the session. What changes something and came by cookie
-// has to have it, or to have passed http.CrossOriginProtection.
-func (s Session) Genuine(token string) bool {
-	return s.Token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1
 }
 
 // SignIn begins the session of a user who gives a password, and returns its id for KeepSession. It
@@ -44,6 +31,9 @@ func (s Session) Genuine(token string) bool {
 func (a *Access) SignIn(ctx context.Context, name, password, remote string) (id string, err error) {
 	if len(name) > maxUser || utf8.RuneCountInString(password) > maxPassword || password == "" || checkUser(name) != nil {
 		return "", wrong.refusal
+	}
+	if a.unsure() {
+		return "", errUnsure
 	}
 	u, stored := a.now.Load().named[name], ""
 	if u != nil && !u.Disabled {
@@ -64,45 +54,52 @@ func (a *Access) SignIn(ctx context.Context, name, password, remote string) (id 
 	if err != nil {
 		return "", fmt.Errorf("sign in: %w", err)
 	}
-	return a.sessions.begin(u.ID, stored, time.Now()), nil
+	return a.sessions.begin(ctx, u.ID, stored, time.Now())
 }
 
 // KeepSession has a browser keep a session that SignIn began, and ends the one that it had: an id
-// that was known before somebody signed in must not be that of whoever did.
-func (a *Access) KeepSession(w http.ResponseWriter, r *http.Request, id string) {
+// that was known before somebody signed in must not be that of whoever did. The error says that it could
+// not be ended, and the browser keeps what it has.
+func (a *Access) KeepSession(w http.ResponseWriter, r *http.Request, id string) error {
 	c := a.cookies(r)
 	if old := c.read(r, sessionCookie); old != "" && old != id {
-		a.sessions.end(old)
+		if err := a.sessions.end(r.Context(), old); err != nil {
+			return err
+		}
 	}
 	c.write(w, sessionCookie, id, sessionAge)
+	return nil
 }
 
 // SessionOf returns the session of the browser that sent a request. There is none in a request to
 // the registry API or the token service, whatever cookie it has, and none once its user is disabled,
-// has gone or has another password (FAULTS C14).
-func (a *Access) SessionOf(r *http.Request) (Session, bool) {
-	u, one, ok := a.visitor(r)
+// has gone or has another password (FAULTS C14). An error says that it cannot be told whether there is
+// one, because the database is away that a cluster has them in: then nobody is signed in.
+func (a *Access) SessionOf(r *http.Request) (s Session, ok bool, err error) {
+	u, one, ok, err := a.visitor(r)
 	if !ok {
-		return Session{}, false
+		return Session{}, false, err
 	}
-	sum := sha256.Sum256([]byte("token of " + a.cookies(r).read(r, sessionCookie)))
-	return Session{
-		Principal: &principal{name: u.Name, kind: aUser, id: u.ID}, Until: one.until,
-		Token: base64.RawURLEncoding.EncodeToString(sum[:]),
-	}, true
+	return Session{&principal{name: u.Name, kind: aUser, id: u.ID}, one.until}, true, nil
 }
 
 // visitor returns who is signed in by a browser, and since when.
-func (a *Access) visitor(r *http.Request) (*user, session, bool) {
-	if machines(r.URL.Path) {
-		return nil, session{}, false
+func (a *Access) visitor(r *http.Request) (*user, session, bool, error) {
+	id := a.cookies(r).read(r, sessionCookie)
+	if machines(r.URL.Path) || id == "" {
+		return nil, session{}, false, nil
 	}
-	one, ok := a.sessions.find(a.cookies(r).read(r, sessionCookie), time.Now())
+	one, ok, err := a.sessions.find(r.Context(), id, time.Now())
 	if !ok {
-		return nil, session{}, false
+		return nil, session{}, false, err
 	}
 	u := a.now.Load().users[one.user]
-	return u, one, one.of(u)
+	if !one.of(u) && a.sessions.shared != nil {
+		// At another node the user may have been given another password just now, and be signed in by it.
+		a.refresh(r.Context())
+		u = a.now.Load().users[one.user]
+	}
+	return u, one, one.of(u), nil
 }
 
 // machines reports whether a path is one that no browser asks for by itself: another site must not
@@ -111,11 +108,15 @@ func machines(path string) bool {
 	return path == "/v2" || strings.HasPrefix(path, "/v2/") || strings.HasPrefix(path, "/service/")
 }
 
-// SignOut ends the session of a browser, and has it forget it.
-func (a *Access) SignOut(w http.ResponseWriter, r *http.Request) {
+// SignOut ends the session of a browser, and has it forget it. The error says that it goes on, and the
+// browser keeps it to sign out again.
+func (a *Access) SignOut(w http.ResponseWriter, r *http.Request) error {
 	c := a.cookies(r)
-	a.sessions.end(c.read(r, sessionCookie))
+	if err := a.sessions.end(r.Context(), c.read(r, sessionCookie)); err != nil {
+		return err
+	}
 	c.write(w, sessionCookie, "", 0)
+	return nil
 }
 
 func (a *Access) cookies(r *http.Request) cookies {
@@ -124,17 +125,19 @@ func (a *Access) cookies(r *http.Request) cookies {
 
 // Caller says who sent a request to the REST API: by its Authorization header, HTTP Basic of a user
 // with a password or the secret for docker login, or of a robot; or else by the cookie of a browser
-// that is signed in, and then byCookie is true and what changes something needs a Genuine token too.
+// that is signed in, and then byCookie is true and what changes something has to
+// have passed http.CrossOriginProtection, too.
 //
 // Without credentials it is anybody, whom Authorize asks to log in where that is needed. Credentials
 // that are wrong are an error, and so are tokens, which are for the registry API: Unauthorized, or
-// TooManyRequests. A cookie never stands in for them.
+// TooManyRequests. A cookie never stands in for them; one that cannot be looked at is Unavailable.
 func (a *Access) Caller(r *http.Request) (p registry.Principal, byCookie bool, err error) {
 	if len(r.Header["Authorization"]) == 0 {
-		if s, ok := a.SessionOf(r); ok {
+		s, ok, err := a.SessionOf(r)
+		if ok {
 			return s.Principal, true, nil
 		}
-		return anyone, false, nil
+		return anyone, false, err
 	}
 	switch who := a.identify(r); {
 	case who.refusal != nil:

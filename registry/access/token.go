@@ -36,9 +36,13 @@ type claims struct {
 	ID     int64   `json:"id,omitempty"`
 }
 
-// issue makes a token.
+// issue makes a token. It is Unavailable for as long as no key has been read.
 func (a *Access) issue(p *principal, access []grant, now time.Time) (string, error) {
-	token, err := jwt.Signed(a.keys.now.Load().newest.signer).Claims(jwt.Claims{
+	key := a.keys.now.Load().newest
+	if key == nil {
+		return "", errUnsure // keys are where accounts are
+	}
+	token, err := jwt.Signed(key.signer).Claims(jwt.Claims{
 		Issuer: service, Audience: jwt.Audience{service}, Subject: p.name, ID: rand.Text(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)),
 	}).Claims(claims{Access: access, Kind: p.kind, ID: p.id}).Serialize()

@@ -195,17 +195,6 @@ func (a *Access) SetAdminByID(ctx context.Context, by string, id int64, admin bo
 	})
 }
 
-// DisableUserByID is DisableUser of the user of a number. The last administrator stays.
-func (a *Access) DisableUserByID(ctx context.Context, by string, id int64, disabled bool) error {
-	action := enable
-	if disabled {
-		action = disable
-	}
-	return a.changeUser(ctx, by, action, id, "", func(tx *catalog.Tx, u catalog.User) error {
-		return keepsAdmin(tx, tx.SetDisabled(u.Name, disabled))
-	})
-}
-
 // DeleteUserByID is DeleteUser of the user of a number. The last administrator stays.
 func (a *Access) DeleteUserByID(ctx context.Context, by string, id int64) error {
 	return a.changeUser(ctx, by, registry.Delete, id, "", func(tx *catalog.Tx, u catalog.User) error {

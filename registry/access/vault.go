@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,13 +20,13 @@ import (
 )
 
 // vault seals secrets with AES-256-GCM before they get into the catalog, so that a copy of the
-// database is of no use without the key file. A secret is sealed under its name: moved to
+// database is of no use without the key. A secret is sealed under its name: moved to
 // another row it does not open.
 //
 // Sealed, a secret is "v1.<number of the key>.<nonce and ciphertext in base64>". To begin with a new
-// key, put a file of the next number beside the old one: what is put from then on has it.
+// key where keys are files, put one of the next number beside the old one: what is put from then on has it.
 type vault struct {
-	dir string
+	in keystore
 
 	mu   sync.Mutex
 	keys map[int]cipher.AEAD
@@ -89,7 +88,7 @@ func (v *vault) seal(name, value string) (string, error) {
 	if len(v.keys) == 0 {
 		key := make([]byte, 32)
 		rand.Read(key) // never fails
-		err := writeKey(v.dir, keyName("vault", 1), []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+		err := v.in.add(vaultKind, 1, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", fmt.Errorf("make a key: %w", err)
 		}
@@ -122,9 +121,9 @@ func (v *vault) open(name, sealed string) (string, error) {
 		}
 	}
 	aead := v.keys[number]
-	path := filepath.Join(v.dir, keyName("vault", number))
+	path := v.in.place(vaultKind, number)
 	if aead == nil {
-		return "", fmt.Errorf("its key %s is missing: restore that file, or set the secret again with `roadstead secret set %s`", path, name)
+		return "", fmt.Errorf("its key %s is missing: restore it, or set the secret again with `roadstead secret set %s`", path, name)
 	}
 	data, err := base64.StdEncoding.DecodeString(body)
 	if err != nil || len(data) < aead.NonceSize() {
@@ -132,14 +131,14 @@ func (v *vault) open(name, sealed string) (string, error) {
 	}
 	value, err := aead.Open(nil, data[:aead.NonceSize()], data[aead.NonceSize():], []byte(name))
 	if err != nil {
-		return "", fmt.Errorf("it does not open with %s, which is another key or was damaged: restore that file, or set the secret again with `roadstead secret set %s`", path, name)
+		return "", fmt.Errorf("it does not open with %s, which is another key or was damaged: restore that one, or set the secret again with `roadstead secret set %s`", path, name)
 	}
 	return string(value), nil
 }
 
 // read reads all keys.
 func (v *vault) read() error {
-	files, err := readKeys(v.dir, "vault")
+	files, err := v.in.read(vaultKind)
 	if err != nil {
 		return err
 	}
@@ -147,7 +146,7 @@ func (v *vault) read() error {
 	for number, content := range files {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(content)))
 		if err != nil || len(key) != 32 {
-			return fmt.Errorf("%s is no key, which is 32 bytes in base64: restore that file", filepath.Join(v.dir, keyName("vault", number)))
+			return fmt.Errorf("%s is no key, which is 32 bytes in base64: restore it", v.in.place(vaultKind, number))
 		}
 		block, err := aes.NewCipher(key)
 		if err != nil {

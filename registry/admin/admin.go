@@ -11,8 +11,10 @@ import (
 
 	"roadstead/cache"
 	"roadstead/registry/hosted"
+	"roadstead/registry/peer"
 	"roadstead/registry/server"
 	"roadstead/registry/upstream"
+	"roadstead/storage"
 )
 
 // Config says whom to ask. What is nil has nothing to tell.
@@ -21,12 +23,22 @@ type Config struct {
 	Hosted    func() hosted.Stats
 	Server    func() server.Stats
 	Upstreams func() map[string]upstream.Stats // by project
+	Cluster   func() peer.Stats
+	Leads     func() bool // whether this node of a cluster does what one has to
+	Hot       func() (storage.HotStats, bool)
 
 	// Ready returns nil when this node should get requests, else why not: an error, or
 	// several of them joined. Nil means always.
 	Ready func(ctx context.Context) error
 
-	// Health tells the parts of the node apart.
+	// Degraded says what a node that is Ready does without, or nil: an error, or several of them
+	// joined. Nil means nothing.
+	Degraded func(ctx context.Context) error
+
+	// Parts are those of the node that are of a fixed set of names, for metrics.
+	Parts func(ctx context.Context) []Component
+
+	// Health tells the parts of the node apart, whatever they are.
 	Health func(ctx context.Context) []Component
 
 	Version string // of the program, for roadstead_build_info
@@ -50,6 +62,6 @@ func New(c Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics(c))
 	mux.Handle("GET /healthz", healthz(c.Health))
-	mux.Handle("GET /readyz", readyz(c.Ready))
+	mux.Handle("GET /readyz", readyz(c.Ready, c.Degraded))
 	return mux
 }

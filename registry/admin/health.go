@@ -35,30 +35,52 @@ func healthz(ask func(context.Context) []Component) http.Handler {
 	})
 }
 
-// readyz answers 200 when the node should get requests and 503 with the reasons when not.
-func readyz(ask func(context.Context) error) http.Handler {
+// readyz answers 200 when the node should get requests and 503 with the reasons when not. What a node
+// is degraded by it says with a 200: all nodes may be at once, and then they are what there is. To whoever
+// asks with ?whole it says so with a 503, for a balancer that falls back on the others.
+func readyz(ask, askMore func(context.Context) error) http.Handler {
 	if ask == nil {
 		ask = func(context.Context) error { return nil }
 	}
-	ready := check[error]{ask: ask}
+	if askMore == nil {
+		askMore = func(context.Context) error { return nil }
+	}
+	ready, whole := check[error]{ask: ask}, check[error]{ask: askMore}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		why, err := ready.answer(r.Context())
-		if err != nil {
-			why = err
-		}
+		whole.join(r.Context()) // at the same time
+		why := asked(&ready, r)
 		report := struct {
-			Status  string   `json:"status"`
-			Reasons []string `json:"reasons,omitempty"`
+			Status   string   `json:"status"`
+			Reasons  []string `json:"reasons,omitempty"`
+			Degraded []string `json:"degraded,omitempty"`
 		}{Status: "ready"}
-		if why == nil {
-			reply(w, http.StatusOK, report)
+		if why != nil {
+			report.Status, report.Reasons = "not ready", told(why)
+			reply(w, http.StatusServiceUnavailable, report)
 			return
 		}
-		report.Status = "not ready"
-		report.Reasons = strings.Split(why.Error(), "\n") // as errors.Join joins them
-		reply(w, http.StatusServiceUnavailable, report)
+		status := http.StatusOK
+		if why := asked(&whole, r); why != nil {
+			report.Status, report.Degraded = "degraded", told(why)
+			if r.URL.Query().Has("whole") {
+				status = http.StatusServiceUnavailable
+			}
+		}
+		reply(w, status, report)
 	})
 }
+
+// asked is the answer to a question, be it that there is none.
+func asked(c *check[error], r *http.Request) error {
+	why, err := c.answer(r.Context())
+	if err != nil {
+		return err
+	}
+	return why
+}
+
+// told is an error as a list, as errors.Join joins them.
+func told(err error) []string { return strings.Split(err.Error(), "\n") }
 
 func reply(w http.ResponseWriter, status int, report any) {
 	body, err := json.MarshalIndent(report, "", "  ")

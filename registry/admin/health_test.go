@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 type report struct {
 	Status     string
 	Components []Component
+	Degraded   []string
 	Reasons    []string
 }
 
@@ -79,6 +81,33 @@ func TestReady(t *testing.T) {
 				t.Errorf("GET /readyz = %d %+v, want %d %+v", code, got, tt.code, tt.want)
 			}
 		})
+	}
+}
+
+func TestDegraded(t *testing.T) {
+	away := errors.Join(errors.New("catalog: away"), errors.New("bucket: away"))
+	handler := New(Config{
+		Degraded: func(context.Context) error { return away },
+		Parts: func(context.Context) []Component {
+			return []Component{{Name: "catalog", Status: Unhealthy, Error: "away"}, {Name: "storage", Status: Healthy}}
+		},
+	})
+	want := report{Status: "degraded", Degraded: []string{"catalog: away", "bucket: away"}}
+	for path, code := range map[string]int{"/readyz": 200, "/readyz?whole": 503} {
+		if status, got := get(t, handler, path); status != code || !reflect.DeepEqual(got, want) {
+			t.Errorf("GET %s = %d %+v, want %d %+v", path, status, got, code, want)
+		}
+	}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{`roadstead_part_up{part="catalog"} 0`, `roadstead_part_up{part="storage"} 1`} {
+		if !strings.Contains(w.Body.String(), line) {
+			t.Errorf("GET /metrics has no %s", line)
+		}
+	}
+	away = nil
+	if status, got := get(t, handler, "/readyz?whole"); status != 200 || !reflect.DeepEqual(got, report{Status: "ready"}) {
+		t.Errorf("GET /readyz?whole = %d %+v, want 200 and nothing missing", status, got)
 	}
 }
 

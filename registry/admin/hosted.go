@@ -40,7 +40,7 @@ var pushes = []*prometheus.Desc{
 }
 
 // described is every description there is.
-func described() []*prometheus.Desc { return slices.Concat(all, pushes) }
+func described() []*prometheus.Desc { return slices.Concat(all, pushes, peers, hots) }
 
 func (out output) hosted(s hosted.Stats) {
 	out.counter(hostedManifests, s.PushedManifests)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 	"time"
@@ -46,8 +47,13 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	buildInfo = describe("build_info", "1, with the version of the program and of Go in its labels.", "version", "goversion")
 
+	partUp = describe("part_up", "0 while a part of the node is not there for it, else 1: the storage of this machine, the bucket, the catalog, the accounts, the roll of the cluster.", "part")
+
 	cacheAnswers   = describe("cache_answers_total", "Answers by project and outcome: hit from what is here, miss from upstream, join from a download that another request had started, stale from what is here because upstream could not be asked.", "project", "outcome")
 	cacheDenied    = describe("cache_denied_total", "Requests refused by the allow and deny lists of a project.", "project")
+	cacheUnsigned  = describe("cache_unverified_total", "Requests for what has no good signature: refused or, where a project only warns of it, served.", "project")
+	cacheHeld      = describe("cache_held_total", "Answers with what a tag was before, because the project does not follow upstream yet, or not to an image without a good signature.", "project")
+	cacheTagsHeld  = describe("cache_tags_held", "Tags that upstream has moved and that stay where they were for the cooldown of their project.", "project")
 	cacheCorrupt   = describe("cache_corrupt_total", "Content from upstream that was not what its digest says and was neither served whole nor kept.", "project")
 	cacheReceived  = describe("cache_received_bytes_total", "Bytes of manifests and blobs received from upstream.", "project")
 	cacheSaved     = describe("cache_saved_bytes", "Bytes sent to clients less bytes of content received from upstream, since the start. Below zero while more came in than went out.")
@@ -60,6 +66,8 @@ var (
 	cacheEvictions = describe("cache_evictions_total", "Pieces of content evicted.")
 	cachePassed    = describe("cache_pass_through_total", "Pieces of content that were served without being kept, because they could not be stored.")
 	cacheDropped   = describe("cache_dropped_writes_total", "Writes to the catalog that were not made.")
+	cacheWaiting   = describe("cache_waiting_writes", "Writes that wait for the catalog.")
+	cacheLaidOut   = describe("cache_without_catalog_total", "Answers of the stored layout in place of the catalog, which was away.")
 	cacheFaults    = describe("cache_faults_total", "Troubles of the cache's own, each of them logged.")
 
 	serverRequests    = describe("server_requests_total", "Requests answered, by kind and class of status; gone when the client left before the end, cut when the rest of a body could not be had.", "kind", "class")
@@ -85,12 +93,22 @@ var (
 // all is every description of this file, for Describe. A figure that is not described is an error
 // of the scrape.
 var all = []*prometheus.Desc{
-	buildInfo,
-	cacheAnswers, cacheDenied, cacheCorrupt, cacheReceived, cacheSaved, cacheFlights, cacheMemory, cacheStored,
-	cacheDigests, cacheMax, cacheEvicted, cacheEvictions, cachePassed, cacheDropped, cacheFaults,
+	buildInfo, partUp,
+	cacheAnswers, cacheDenied, cacheUnsigned, cacheHeld, cacheTagsHeld, cacheCorrupt, cacheReceived, cacheSaved, cacheFlights, cacheMemory, cacheStored,
+	cacheDigests, cacheMax, cacheEvicted, cacheEvictions, cachePassed, cacheDropped, cacheWaiting, cacheLaidOut, cacheFaults,
 	serverRequests, serverSent, serverInFlight, serverConnections, serverPanics, serverStalled,
 	upstreamRequests, upstreamTokens, upstreamRetries, upstreamResumes, upstreamReceived, upstreamLatency,
 	upstreamLimit, upstreamRemaining, upstreamSaid, endpointUp, endpointThrottled,
+}
+
+// parts asks for the parts of the node, for no longer than a probe would wait.
+func (f figures) parts() []Component {
+	if f.Parts == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return f.Parts(ctx)
 }
 
 // Describe lists what Collect may send.
@@ -104,6 +122,9 @@ func (f figures) Describe(descs chan<- *prometheus.Desc) {
 func (f figures) Collect(to chan<- prometheus.Metric) {
 	out := output(to)
 	out.gauge(buildInfo, 1, f.Version, runtime.Version())
+	for _, part := range f.parts() {
+		out.gauge(partUp, number(part.Status == Healthy), part.Name)
+	}
 	var received, sent int64
 	if f.Cache != nil {
 		received = out.cache(f.Cache())
@@ -116,6 +137,17 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 	}
 	if f.Hosted != nil {
 		out.hosted(f.Hosted())
+	}
+	if f.Cluster != nil {
+		out.cluster(f.Cluster())
+	}
+	if f.Leads != nil {
+		out.gauge(clusterLeader, number(f.Leads()))
+	}
+	if f.Hot != nil {
+		if s, ok := f.Hot(); ok {
+			out.hot(s)
+		}
 	}
 	if f.Upstreams != nil {
 		for project, s := range f.Upstreams() {
@@ -165,6 +197,11 @@ func (out output) cache(s cache.Stats) (received int64) {
 		out.counter(cacheAnswers, p.Joins, project, "join")
 		out.counter(cacheAnswers, p.Stale, project, "stale")
 		out.counter(cacheDenied, p.Denied, project)
+		out.counter(cacheUnsigned, p.Unverified, project)
+		out.counter(cacheHeld, p.Held, project)
+		if p.Cooling {
+			out.gauge(cacheTagsHeld, float64(p.TagsHeld), project)
+		}
 		out.counter(cacheCorrupt, p.Corrupt, project)
 		out.counter(cacheReceived, p.BytesUpstream, project)
 		received += p.BytesUpstream
@@ -181,6 +218,8 @@ func (out output) cache(s cache.Stats) (received int64) {
 	out.counter(cacheEvictions, s.EvictedCount)
 	out.counter(cachePassed, s.PassThrough)
 	out.counter(cacheDropped, s.Dropped)
+	out.gauge(cacheWaiting, float64(s.Waiting))
+	out.counter(cacheLaidOut, s.LaidOut)
 	out.counter(cacheFaults, s.Faults)
 	return received
 }

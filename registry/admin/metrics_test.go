@@ -19,8 +19,10 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/hosted"
+	"roadstead/registry/peer"
 	"roadstead/registry/server"
 	"roadstead/registry/upstream"
+	"roadstead/storage"
 )
 
 var lastLimit = time.UnixMilli(1_777_636_800_500)
@@ -31,7 +33,7 @@ func busy() Config {
 		Cache: func() cache.Stats {
 			return cache.Stats{
 				Projects: map[string]cache.ProjectStats{
-					"docker.io": {Hits: 11, Misses: 12, Joins: 13, Stale: 14, Denied: 15, Corrupt: 16, BytesUpstream: 1700},
+					"docker.io": {Hits: 11, Misses: 12, Joins: 13, Stale: 14, Denied: 15, Corrupt: 16, BytesUpstream: 1700, Unverified: 18, Held: 19, TagsHeld: 20, Cooling: true},
 					"quay.io":   {Hits: 21, BytesUpstream: 300},
 				},
 				Flights: 31, MemoryBytes: 32, StoredBytes: 33, StoredCount: 34, MaxSize: 35,
@@ -50,6 +52,19 @@ func busy() Config {
 				Uploads: 87, UploadBytes: 88, Expired: 89, Collections: 90, CollectedBlobs: 91, CollectedBytes: 92,
 				Retired: 93, Damaged: 94, Faults: 95,
 			}
+		},
+		Parts: func(context.Context) []Component {
+			return []Component{{Name: "storage", Status: Healthy}, {Name: "catalog", Status: Unhealthy, Error: "away"}}
+		},
+		Cluster: func() peer.Stats {
+			return peer.Stats{Nodes: 71, RollDown: true, Asked: 72, Fallback: 73, Bytes: 74, Served: 75, Refused: 76, Forwarded: 77, Unreachable: 78, Uploading: 79}
+		},
+		Leads: func() bool { return true },
+		Hot: func() (storage.HotStats, bool) {
+			return storage.HotStats{
+				MaxBytes: 101, Bytes: 102, Count: 103, Fills: 104, Hits: 105, Misses: 106, Filled: 107, FilledBytes: 108,
+				Evicted: 109, EvictedBytes: 110, Passed: 111, Damaged: 112, Rotten: 113, Faults: 114,
+			}, true
 		},
 		Upstreams: func() map[string]upstream.Stats {
 			return map[string]upstream.Stats{
@@ -90,6 +105,31 @@ func TestMetrics(t *testing.T) {
 	text := scrape(t, New(busy()))
 	lines := strings.Split(text, "\n")
 	for _, want := range strings.Split(strings.TrimSpace(`
+roadstead_cluster_nodes 71
+roadstead_cluster_roll_up 0
+roadstead_cluster_asked_total 72
+roadstead_cluster_fallback_total 73
+roadstead_cluster_received_bytes_total 74
+roadstead_cluster_served_total 75
+roadstead_cluster_refused_total 76
+roadstead_cluster_forwarded_total 77
+roadstead_cluster_unreachable_total 78
+roadstead_cluster_uploading 79
+roadstead_cluster_leader 1
+roadstead_hot_max_bytes 101
+roadstead_hot_bytes 102
+roadstead_hot_copies 103
+roadstead_hot_fills 104
+roadstead_hot_hits_total 105
+roadstead_hot_misses_total 106
+roadstead_hot_filled_total 107
+roadstead_hot_filled_bytes_total 108
+roadstead_hot_evictions_total 109
+roadstead_hot_evicted_bytes_total 110
+roadstead_hot_passed_total 111
+roadstead_hot_damaged_total 112
+roadstead_hot_rotten_total 113
+roadstead_hot_faults_total 114
 roadstead_cache_answers_total{outcome="hit",project="docker.io"} 11
 roadstead_cache_answers_total{outcome="miss",project="docker.io"} 12
 roadstead_cache_answers_total{outcome="join",project="docker.io"} 13

@@ -14,6 +14,7 @@ type jobView struct {
 	Kind    string `json:"kind"`
 	Target  string `json:"target"` // what it is done to; "": all there is
 	By      string `json:"started_by"`
+	Node    string `json:"node"` // of a cluster
 	State   string `json:"state"`
 	Done    int64  `json:"done"`  // in units
 	Total   int64  `json:"total"` // 0: not known
@@ -24,7 +25,7 @@ type jobView struct {
 }
 
 func viewJob(j estate.Job) jobView {
-	v := jobView{j.ID, string(j.Kind), j.Target, j.By, string(j.State), j.Done, j.Total, j.Unit, j.Result, stamp(j.StartedAt), nil}
+	v := jobView{j.ID, string(j.Kind), j.Target, j.By, j.Node, string(j.State), j.Done, j.Total, j.Unit, j.Result, stamp(j.StartedAt), nil}
 	if !j.EndedAt.IsZero() {
 		ended := stamp(j.EndedAt)
 		v.Ended = &ended
@@ -46,7 +47,11 @@ func (c *call) listJobs() error {
 		return err
 	}
 	var views []jobView
-	for _, j := range c.estate.Jobs(c.who, registry.Kind(c.r.URL.Query().Get("kind"))) {
+	all, err := c.estate.Jobs(c.ctx(), c.who, registry.Kind(c.r.URL.Query().Get("kind")))
+	if err != nil {
+		return err
+	}
+	for _, j := range all {
 		views = append(views, viewJob(j))
 	}
 	return cut(c, views)
@@ -60,7 +65,7 @@ func (c *call) readJob() error {
 	if err != nil {
 		return err
 	}
-	j, err := c.estate.Job(c.who, id)
+	j, err := c.estate.Job(c.ctx(), c.who, id)
 	if err != nil {
 		return err
 	}

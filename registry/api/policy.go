@@ -19,6 +19,17 @@ type policyBody struct {
 	Deny     []string `json:"deny"`
 	Pin      []string `json:"pin"`
 	KeepGone bool     `json:"keep_gone"`
+
+	// What guards the pulls of others is not taken off by whoever has never heard of it.
+	Cooldown    *string     `json:"cooldown"`     // left out of a change: as it is; "": none
+	CooldownNew *bool       `json:"cooldown_new"` // the same
+	Verify      *verifyBody `json:"verify"`       // the same; mode "": none
+}
+
+// verifyBody says what a proxy asks of signatures.
+type verifyBody struct {
+	Mode string   `json:"mode"` // "warn", "enforce", or "" for nothing
+	Keys []string `json:"keys"` // in PEM
 }
 
 func (c *call) readPolicy() error {
@@ -43,7 +54,18 @@ func (c *call) readPolicy() error {
 		return &s
 	}
 	list := func(all []string) []string { return append([]string{}, all...) }
-	return c.ok(policyBody{p.Prefix, text(p.TTL), text(p.StaleFor), text(p.Keep), list(p.Allow), list(p.Deny), list(p.Pin), p.KeepGone})
+	b := policyBody{
+		Prefix: p.Prefix, TTL: text(p.TTL), StaleFor: text(p.StaleFor), Keep: text(p.Keep),
+		Allow: list(p.Allow), Deny: list(p.Deny), Pin: list(p.Pin), KeepGone: p.KeepGone,
+		Cooldown: text(p.Cooldown), CooldownNew: &p.CooldownNew, Verify: &verifyBody{Keys: []string{}},
+	}
+	if b.Cooldown == nil {
+		b.Cooldown = new(string)
+	}
+	if p.Verify != nil {
+		b.Verify = &verifyBody{p.Verify.Mode, list(p.Verify.Keys)}
+	}
+	return c.ok(b)
 }
 
 func (c *call) updatePolicy() error {
@@ -66,11 +88,33 @@ func (c *call) updatePolicy() error {
 		}
 		*set.to = &d
 	}
+	var cooldown *time.Duration
+	if b.Cooldown != nil && *b.Cooldown != "" {
+		d, err := time.ParseDuration(*b.Cooldown)
+		if err != nil {
+			return invalid("cooldown is a time such as 72h, or empty for none")
+		}
+		cooldown = &d
+	}
 	err := c.estate.ChangeProject(c.ctx(), c.who, c.project(), func(p *catalog.Project) error {
 		if p.Hosted() {
 			return invalid("the project is no proxy, and has no policy")
 		}
+		was := p.Policy
 		p.Policy = next
+		p.Policy.Cooldown, p.Policy.CooldownNew, p.Policy.Verify = was.Cooldown, was.CooldownNew, was.Verify
+		if b.Cooldown != nil {
+			p.Policy.Cooldown = cooldown
+		}
+		if b.CooldownNew != nil {
+			p.Policy.CooldownNew = *b.CooldownNew
+		}
+		if b.Verify != nil {
+			p.Policy.Verify = nil
+			if b.Verify.Mode != "" || len(b.Verify.Keys) > 0 {
+				p.Policy.Verify = &catalog.Verify{Mode: b.Verify.Mode, Keys: b.Verify.Keys}
+			}
+		}
 		return nil
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ type artifactPage struct {
 	Signatures  int
 	Pulls       []pullCommand
 	Fresh       *cache.Freshness
+	Policy      *cache.Policy // what the policies of a proxy mean for it, where there are any
+	CanOverrule bool          // those
 	Pinned      bool
 	CanDelete   bool
 	CanUntag    bool
@@ -67,6 +69,13 @@ func showArtifact(v *visit) error {
 		page.Pin = v.pinnable(page.Project, repo, page.Tag, pinned)
 		page.CanRefresh = ok && v.may(registry.Update, access.Cache, repo.Project)
 		page.CanUntag = v.config.Estate.MayDelete(v.me, page.Project.Project, registry.Tags)
+	}
+	policy, ok, err := v.config.Estate.Policy(ctx, v.me, repo, page.Reference)
+	if err != nil {
+		return err
+	}
+	if ok && (policy.Mode != "" || policy.Held != nil) {
+		page.Policy, page.CanOverrule = &policy, v.may(registry.Update, access.Settings, repo.Project)
 	}
 	page.CanDelete = v.config.Estate.MayDelete(v.me, page.Project.Project, registry.Artifact)
 	page.lay(v.words[v.lang])

@@ -25,7 +25,7 @@ import (
 //go:embed pages assets messages
 var files embed.FS
 
-// Config is what a Console shows. All of it must be set but Issuer, Version and Log.
+// Config is what a Console shows. All of it must be set but Offline, Issuer, Version and Log.
 type Config struct {
 	Access *access.Access
 	Estate *estate.Estate
@@ -36,6 +36,9 @@ type Config struct {
 	Hosted    func() hosted.Stats
 	Server    func() server.Stats
 	Upstreams func() map[string]upstream.Stats // by project
+
+	// Offline reports whether no upstream is ever asked. Nil: they are.
+	Offline func() bool
 
 	Issuer  string       // host of the OIDC provider; "": people sign in by password only
 	Version string       // of the program

@@ -22,6 +22,7 @@ import (
 	"roadstead/registry/hosted"
 	"roadstead/registry/server"
 	"roadstead/registry/upstream"
+	"roadstead/rewrite"
 	"roadstead/storage/catalog"
 )
 
@@ -39,6 +40,7 @@ type town struct {
 	down    error    // what a ping finds
 	deleted []string // what was taken out of projects
 	flights []cache.Flight
+	cached  *cache.Cache
 	names   map[string][]string // the registries that projects stand for
 }
 
@@ -92,14 +94,29 @@ func open(t testing.TB) *town {
 			tx.PutProject(catalog.Project{Name: "declared", Registry: declared, Public: true, Configured: true}),
 			tx.PutProject(catalog.Project{Name: "shop"}))
 	}))
-	cached := new(cache.Cache) // of no project
+	table, err := rewrite.NewTable([]rewrite.Project{{Name: "hub", Hub: true, Hosts: []string{"docker.io"}}, {Name: "declared", Hosts: []string{"quay.io"}}, {Name: "shop", Hosted: true}}, nil, "hub")
+	v.must(err)
+	cached, err := cache.New(cache.Config{Catalog: v.db}) // of no project
+	v.must(err)
+	v.cached = cached
 	v.must(cached.SetProjects(nil))
 	v.estate = estate.New(estate.Config{
 		Catalog: v.db, Access: v.access, Cache: cached, InForce: v.inForce, File: "roadstead.yaml",
-		Try:       func(*catalog.Tx) error { return nil },
-		Ping:      func(context.Context, catalog.Registry, string) error { return v.down },
-		Builtin:   func(string) bool { return false },
+		Try:     func(*catalog.Tx) error { return nil },
+		Ping:    func(context.Context, catalog.Registry, string) error { return v.down },
+		Builtin: func(string) bool { return false },
+		Table:   func() *rewrite.Table { return table },
+		Upstream: func(repo registry.Repo, reference string) []string {
+			return []string{"https://up.example/v2/" + repo.Name + "/manifests/" + reference}
+		},
+		Place: func(i rewrite.Image, _ ...string) (registry.Repo, error) {
+			if i.Host != "docker.io" {
+				return registry.Repo{}, registry.NameUnknown
+			}
+			return registry.Repo{Project: "hub", Name: i.Name}, nil
+		},
 		Names:     func(project string) []string { return v.names[project] },
+		Default:   func(string) string { return "hub" },
 		CheckName: registry.CheckProject, Cleaner: idle{}, Hosted: contents{v}, Cached: contents{v},
 		Scrub: func(ctx context.Context, step func(done, total int64)) (string, error) {
 			step(1<<20, 4<<20)

@@ -43,7 +43,9 @@ func (v *visit) jobs() (page jobs, err error) {
 	page.Evicted, page.EvictedOf = cached.EvictedBytes, cached.EvictedCount
 	page.CanStart = v.may(registry.Create, access.Collection, "")
 	page.CanStop = v.may(access.Stop, access.Collection, "")
-	page.Tasks = v.tasks()
+	if page.Tasks, err = v.tasks(); err != nil {
+		return jobs{}, err
+	}
 	for _, one := range page.Tasks.All {
 		if one.EndedAt.IsZero() {
 			page.Running++

@@ -111,8 +111,8 @@ func (v *visit) follow(page string, look func() (places []place, more bool, err 
 			return nil
 		case <-tick.C:
 		}
-		s, ok := v.config.Access.SessionOf(v.r)
-		if !ok {
+		s, ok, err := v.config.Access.SessionOf(v.r)
+		if !ok || err != nil {
 			return nil
 		}
 		v.me = s.Principal

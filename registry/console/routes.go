@@ -78,14 +78,21 @@ func (c *Console) inside() map[string]func(*visit) error {
 		"GET /c/artifacts/{name...}":    showArtifact,
 		"POST /c/refresh/{name...}":     refresh,
 		"POST /c/pin/{name...}":         pin,
+		"POST /c/overrule/{name...}":    overrule,
 		"GET /c/remove/{name...}":       confirmRemoval,
 		"POST /c/remove/{name...}":      remove,
 
 		"GET /c/connect":            connect,
+		"GET /c/explain":            askToExplain,
+		"POST /c/explain":           explain,
+		"GET /c/clients":            listClients,
 		"GET /c/jobs":               listJobs,
 		"GET /c/jobs/live":          streamJobs,
 		"POST /c/jobs":              startCollection,
 		"POST /c/jobs/{id}/stop":    stopCollection,
+		"POST /c/warmups":           startWarmup,
+		"GET /c/warmups/{id}":       showWarmup,
+		"GET /c/warmups/{id}/live":  streamWarmup,
 		"POST /c/tasks":             startTask,
 		"POST /c/tasks/{id}/stop":   stopTask,
 		"GET /c/audit":              showAudit,
@@ -130,7 +137,7 @@ func (c *Console) guarded(pages http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Vary", "Cookie, Accept-Language")
 		if r.Body != nil {
-			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			r.Body = http.MaxBytesReader(w, r.Body, longest(r))
 		}
 		guarded.ServeHTTP(w, r)
 	})
@@ -141,4 +148,15 @@ const (
 
 	// maxForm is the longest body of a form, in bytes: one with a CA certificate in it.
 	maxForm = 256 << 10
+
+	// maxList is that of one with a list of images, of a mebibyte, in which each slash is three bytes.
+	maxList = 3 << 20
 )
+
+// longest is the longest body of a request.
+func longest(r *http.Request) int64 {
+	if r.URL.Path == home+"warmups" {
+		return maxList
+	}
+	return maxForm
+}

@@ -20,6 +20,10 @@ type settings struct {
 	StaleFor  string
 	Keep      string
 	KeepGone  bool
+	Cooldown  string
+	NewToo    bool
+	Verify    string // "warn", "enforce", or "" for nothing
+	Keys      string
 	Allow     string
 	Deny      string
 	Pin       string
@@ -41,6 +45,10 @@ func (v *visit) settings(p estate.Project) settings {
 		TTL: writeDuration(p.Policy.TTL), StaleFor: writeDuration(p.Policy.StaleFor), Keep: writeDuration(p.Policy.Keep),
 		KeepGone: p.Policy.KeepGone, Allow: lines(p.Policy.Allow), Deny: lines(p.Policy.Deny), Pin: lines(p.Policy.Pin),
 		Immutable: lines(p.Immutable), CanDelete: v.may(registry.Delete, access.Settings, p.Name),
+	}
+	s.Cooldown, s.NewToo = writeDuration(p.Policy.Cooldown), p.Policy.CooldownNew
+	if verify := p.Policy.Verify; verify != nil {
+		s.Verify, s.Keys = verify.Mode, strings.Join(verify.Keys, "\n")
 	}
 	if p.Quota > 0 {
 		s.Quota = writeSize(p.Quota)
@@ -77,10 +85,11 @@ func editProject(v *visit) error {
 
 // take is what somebody has written into the form.
 func (s *settings) take(form url.Values) {
-	s.Public, s.KeepGone = form.Get("public") != "", form.Get("keep_gone") != ""
+	s.Public, s.KeepGone, s.NewToo = form.Get("public") != "", form.Get("keep_gone") != "", form.Get("cooldown_new") != ""
 	for name, field := range map[string]*string{
 		"prefix": &s.Prefix, "ttl": &s.TTL, "stale_for": &s.StaleFor, "keep": &s.Keep, "allow": &s.Allow, "deny": &s.Deny,
 		"pin": &s.Pin, "quota": &s.Quota, "immutable": &s.Immutable, "newest": &s.Newest, "pulled": &s.Pulled,
+		"cooldown": &s.Cooldown, "verify": &s.Verify, "verify_keys": &s.Keys,
 	} {
 		if form.Has(name) {
 			*field = strings.TrimSpace(form.Get(name))
@@ -113,8 +122,21 @@ func (s *settings) write(p *catalog.Project) (err error) {
 	if p.Policy.StaleFor, err = parseDuration("stale_for", s.StaleFor); err != nil {
 		return err
 	}
-	p.Policy.Keep, err = parseDuration("keep", s.Keep)
-	return err
+	if p.Policy.Keep, err = parseDuration("keep", s.Keep); err != nil {
+		return err
+	}
+	p.Policy.CooldownNew = s.NewToo
+	if p.Policy.Cooldown, err = parseDuration("cooldown", s.Cooldown); err != nil {
+		return err
+	}
+	p.Policy.Verify = nil
+	if s.Verify != "" {
+		p.Policy.Verify = &catalog.Verify{Mode: s.Verify}
+		if s.Keys != "" {
+			p.Policy.Verify.Keys = []string{s.Keys + "\n"}
+		}
+	}
+	return nil
 }
 
 func (s *settings) retention() (r catalog.Retention, err error) {

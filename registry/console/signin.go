@@ -41,7 +41,9 @@ func signIn(v *visit) error {
 	name, next := v.r.PostFormValue("username"), v.r.PostFormValue("next")
 	id, err := v.config.Access.SignIn(v.r.Context(), name, v.r.PostFormValue("password"), v.r.RemoteAddr)
 	if err == nil {
-		v.config.Access.KeepSession(v.w, v.r, id)
+		if err := v.config.Access.KeepSession(v.w, v.r, id); err != nil {
+			return err
+		}
 		v.redirect(local(next))
 		return nil
 	}
@@ -61,7 +63,9 @@ func signIn(v *visit) error {
 }
 
 func signOut(v *visit) error {
-	v.config.Access.SignOut(v.w, v.r)
+	if err := v.config.Access.SignOut(v.w, v.r); err != nil {
+		return err
+	}
 	v.redirect(home + "signin")
 	return nil
 }

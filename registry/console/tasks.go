@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"roadstead/registry"
@@ -16,6 +17,8 @@ type tasks struct {
 	CanEvict bool
 	Image    string // of the form for warming, as it was sent
 	Platform string
+
+	List, ListPlatform string // of the form for a list
 }
 
 // task is one of them.
@@ -29,9 +32,13 @@ func (t task) Share() int64 {
 	return min(t.Done*100/t.Total, 100)
 }
 
-func (v *visit) tasks() tasks {
+func (v *visit) tasks() (tasks, error) {
+	jobs, err := v.config.Estate.Jobs(v.r.Context(), v.me, "")
+	if err != nil {
+		return tasks{}, err
+	}
 	var all []task
-	for _, one := range v.config.Estate.Jobs(v.me, "") {
+	for _, one := range jobs {
 		all = append(all, task{one})
 	}
 	return tasks{
@@ -39,8 +46,9 @@ func (v *visit) tasks() tasks {
 		CanScrub: v.may(registry.Create, access.Scrub, ""),
 		CanEvict: v.may(registry.Create, estate.Eviction, ""),
 		Image:    strings.TrimSpace(v.r.PostFormValue("image")),
+		List:     v.r.PostFormValue("list"), ListPlatform: strings.TrimSpace(v.r.PostFormValue("list_platforms")),
 		Platform: strings.TrimSpace(v.r.PostFormValue("platforms")),
-	}
+	}, nil
 }
 
 // startTask starts a scrub, an eviction or a warm-up.
@@ -86,12 +94,15 @@ func stopTask(v *visit) error {
 	if err != nil {
 		return err
 	}
-	one, err := v.config.Estate.Job(v.me, id)
+	one, err := v.config.Estate.Job(v.r.Context(), v.me, id)
 	if err != nil {
 		return err
 	}
 	if err := v.config.Estate.StopJob(v.r.Context(), v.me, id); err != nil {
 		return err
+	}
+	if one.Images > 0 {
+		return v.done(home+"warmups/"+strconv.FormatInt(id, 10), "task.stopped")
 	}
 	return v.done(v.afterTask(registry.SplitRepo(one.Target).Project), "task.stopped")
 }

@@ -183,7 +183,9 @@ func changePassword(v *visit) error {
 		if err != nil {
 			return errAway
 		}
-		v.config.Access.KeepSession(v.w, v.r, id)
+		if err := v.config.Access.KeepSession(v.w, v.r, id); err != nil {
+			return err
+		}
 		return v.done(home+"account", "password.changed")
 	}
 	t := v.trouble(err)

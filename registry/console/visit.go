@@ -25,13 +25,17 @@ type visit struct {
 	me    registry.Principal // nil: nobody is signed in
 	user  *catalog.User
 	admin bool
+
+	barred error // why it cannot be told whether somebody is
 }
 
 // page makes a handler of one that returns errors. It is the one place that makes a page of those.
 func (c *Console) page(serve func(*visit) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Console: c, w: w, r: r, lang: languageOf(r)}
-		if s, ok := c.config.Access.SessionOf(r); ok {
+		s, ok, err := c.config.Access.SessionOf(r)
+		v.barred = err
+		if ok {
 			v.me = s.Principal
 			_, v.user, v.admin, _ = c.config.Access.Describe(v.me)
 		}
@@ -44,6 +48,9 @@ func (c *Console) page(serve func(*visit) error) http.Handler {
 // signedIn lets only those through who are, and has others sign in and come back.
 func signedIn(serve func(*visit) error) func(*visit) error {
 	return func(v *visit) error {
+		if v.barred != nil {
+			return v.barred
+		}
 		if v.me == nil || v.user == nil {
 			return errAway
 		}
@@ -81,6 +88,7 @@ var statuses = []struct {
 	{estate.InUse, http.StatusConflict, "used"},
 	{estate.Unhealthy, http.StatusUnprocessableEntity, "unhealthy"},
 	{registry.TooLarge, http.StatusRequestEntityTooLarge, "large"},
+	{catalog.ErrUnavailable, http.StatusServiceUnavailable, "away"},
 	{registry.Unavailable, http.StatusBadGateway, "unavailable"},
 	{registry.Throttled, http.StatusServiceUnavailable, "throttled"},
 	{registry.TooManyRequests, http.StatusTooManyRequests, "throttled"},
@@ -155,6 +163,9 @@ func (v *visit) fail(err error) {
 }
 
 func retryAfter(err error) string {
+	if errors.Is(err, catalog.ErrUnavailable) {
+		return "5" // it is found within a second when it is back, and nobody clicks more often than that
+	}
 	fault, ok := errors.AsType[*registry.Fault](err)
 	if !ok || fault.RetryAfter <= 0 {
 		return ""
@@ -195,6 +206,7 @@ type view struct {
 	Nav     string   // the part of the house that this page is in
 	User    *catalog.User
 	Admin   bool
+	Offline bool   // no upstream is ever asked
 	Done    string // what was done by coming here, in words
 	Issuer  string
 	Version string
@@ -210,7 +222,8 @@ func (v *visit) show(status int, name, title string, page any) error {
 	at := view{
 		Title: title, Lang: v.lang, Other: v.lang.other(), Here: v.here(), Nav: v.section(), User: v.user, Admin: v.admin,
 		Issuer: v.config.Issuer, Version: v.config.Version, Page: page,
-		Style: v.assets["style.css"].path, Script: v.assets["console.js"].path, Icon: v.assets["icon.svg"].path,
+		Offline: v.config.Offline != nil && v.config.Offline(),
+		Style:   v.assets["style.css"].path, Script: v.assets["console.js"].path, Icon: v.assets["icon.svg"].path,
 	}
 	if key := "done." + v.r.URL.Query().Get("done"); status == http.StatusOK && v.words[v.lang].has(key) {
 		at.Done = v.say(key)

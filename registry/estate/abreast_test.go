@@ -95,7 +95,7 @@ func TestWhatCannotBeWarmed(t *testing.T) {
 		_, err := l.Warm(t.Context(), admin, repo, "1", platforms)
 		l.refuses(err, access.Invalid, "platforms")
 	}
-	if all := l.Jobs(admin, ""); len(all) > 0 {
+	if all, err := l.Jobs(t.Context(), admin, ""); err != nil || len(all) > 0 {
 		t.Errorf("jobs %+v", all)
 	}
 }

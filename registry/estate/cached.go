@@ -55,6 +55,11 @@ func checkWarming(reference string, platforms []string) error {
 	if _, err := registry.ParseDigest(reference); err != nil && registry.CheckTag(reference) != nil {
 		return Wrong("reference", "reference.wrong", "%q is neither a tag nor a digest", registry.Clip(reference))
 	}
+	return CheckPlatforms(platforms)
+}
+
+// CheckPlatforms says what of platforms cannot be one.
+func CheckPlatforms(platforms []string) error {
 	odd := func(platform string) bool {
 		parts := strings.Split(platform, "/")
 		return len(parts) < 2 || len(parts) > 3 || len(platform) > 100 || slices.Contains(parts, "") || !plain(platform)

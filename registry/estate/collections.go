@@ -1,6 +1,7 @@
 package estate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,6 +64,10 @@ type Collection struct {
 	Blobs      int            `json:"blobs"`
 	Bytes      int64          `json:"bytes"`
 	Error      string         `json:"error,omitempty"`
+
+	// Of a cluster: the node that carries it out, and what it has the lease of all cleanings by.
+	Node string `json:"node,omitempty"`
+	Held string `json:"held,omitempty"`
 
 	Gone []string `json:"gone,omitempty"` // the first of what was retired, or would be
 }
@@ -249,17 +254,41 @@ func (e *Estate) collections(ctx context.Context, project string, since time.Tim
 	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 		return nil, err
 	}
-	e.history.Lock()
-	running := e.history.running
-	e.history.Unlock()
+	running, err := e.running(ctx, all)
+	if err != nil {
+		return nil, err
+	}
 	all = slices.DeleteFunc(all, func(c Collection) bool { return c.Project != project || c.BeganAt.Before(since) })
 	for i := range all {
-		if c := &all[i]; c.EndedAt.IsZero() && c.ID != running {
-			c.EndedAt, c.Error = c.BeganAt, "the server ended before it did"
+		if c := &all[i]; c.EndedAt.IsZero() && c.ID != running.ID {
+			c.EndedAt, c.Error = c.BeganAt, cmp.Or(c.Node, "the server")+" ended before it did"
 		}
 	}
 	slices.Reverse(all)
 	return all, nil
+}
+
+// running is the collection of these that is under way, here or at another node; the zero one if none is.
+func (e *Estate) running(ctx context.Context, all []Collection) (Collection, error) {
+	e.history.Lock()
+	here := e.history.running
+	e.history.Unlock()
+	unended := slices.DeleteFunc(slices.Clone(all), func(c Collection) bool { return !c.EndedAt.IsZero() })
+	if i := slices.IndexFunc(unended, func(c Collection) bool { return c.ID == here }); i >= 0 || len(unended) == 0 {
+		if i < 0 {
+			return Collection{}, nil
+		}
+		unended[i].Held = ""
+		return unended[i], nil
+	}
+	who, err := e.catalog.Holder(ctx, hosted.Lease)
+	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return Collection{}, err
+	}
+	if i := slices.IndexFunc(unended, func(c Collection) bool { return err == nil && c.Held == who.ID }); i >= 0 {
+		return unended[i], nil
+	}
+	return Collection{}, nil
 }
 
 // StopCollection ends the collection of a number, if it is under way.
@@ -267,13 +296,29 @@ func (e *Estate) StopCollection(ctx context.Context, p registry.Principal, id in
 	if err := e.may(p, access.Stop, access.Collection, ""); err != nil {
 		return err
 	}
-	e.history.Lock()
-	running := e.history.running == id && id != 0
-	e.history.Unlock()
-	if !running {
-		return unknown("collection.unknown", "no collection %d is under way", id)
+	var all []Collection
+	if err := e.catalog.Setting(ctx, historySetting, &all); err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return err
 	}
-	e.config.Cleaner.StopCleaning()
+	running, err := e.running(ctx, all)
+	if err != nil {
+		return err
+	}
+	gone := unknown("collection.unknown", "no collection %d is under way", id)
+	switch {
+	case running.ID != id || id == 0:
+		return gone
+	case running.Held == "":
+		e.config.Cleaner.StopCleaning()
+	default:
+		err = e.catalog.Recall(ctx, hosted.Lease, running.Held)
+	}
+	if errors.Is(err, catalog.ErrNotFound) {
+		return gone
+	}
+	if err != nil {
+		return err
+	}
 	return e.record(ctx, deed{p, access.Stop, access.Collection, fmt.Sprint(id), ""})
 }
 
@@ -287,11 +332,15 @@ func (e *Estate) Note(c hosted.Cleaning) error {
 	row := Collection{
 		ID: e.history.running, Manual: c.By != "", By: c.By, Project: c.Project, Dry: c.Dry, Untagged: c.Untagged,
 		BeganAt: c.Began, EndedAt: c.Ended, Retired: len(c.Retired), Blobs: c.Collected.Blobs, Bytes: c.Collected.Bytes,
+		Node: c.Node, Held: c.Held,
 	}
 	if c.Err != nil {
 		row.Error = "it ended early: the log of the server says why"
 		if errors.Is(c.Err, context.Canceled) {
 			row.Error = "it was stopped"
+		}
+		if errors.Is(c.Err, catalog.ErrHeld) {
+			row.Error = "it did not begin: another one was under way"
 		}
 	}
 	for _, gone := range c.Retired[:min(len(c.Retired), maxGoneLines)] {

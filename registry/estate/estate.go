@@ -16,10 +16,11 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/rewrite"
 	"roadstead/storage/catalog"
 )
 
-// Config is what an Estate works with. All of it must be set but Names, Down and File.
+// Config is what an Estate works with. All of it must be set but Names, Default, Down, Node and File.
 type Config struct {
 	Catalog *catalog.DB
 	Access  *access.Access
@@ -41,6 +42,16 @@ type Config struct {
 	// Names are the registries that a proxy stands for where clients name one of them. Nil: none.
 	Names func(project string) []string
 
+	// Default is the project that names without one belong to where the Host header is host, or "".
+	// Nil: there is none.
+	Default func(host string) string
+	// Table is how names find their projects, and Upstream where a proxy asks for a manifest, one URL
+	// after the other.
+	Table    func() *rewrite.Table
+	Upstream func(repo registry.Repo, reference string) []string
+	// Place finds where an image is here, as [rewrite.Table.Place].
+	Place func(i rewrite.Image, self ...string) (registry.Repo, error)
+
 	// Builtin reports whether a project is there without anybody having declared it. It makes way
 	// for one of its name.
 	Builtin func(project string) bool
@@ -61,6 +72,8 @@ type Config struct {
 	// Down reports whether no endpoint of a proxy's registry answers. Nil: it is not known.
 	Down func(project string) bool
 
+	Node string // what the other nodes of a cluster call this one; "": there are none
+
 	File string // where the configuration was read, for messages; "": nowhere
 }
 
@@ -74,6 +87,7 @@ type Estate struct {
 	catalog *catalog.DB
 	access  *access.Access
 	jobs    jobs
+	clients visitors
 	looks   chan struct{} // holds one for each Look under way
 
 	history struct {
@@ -84,7 +98,7 @@ type Estate struct {
 
 // New makes an Estate.
 func New(c Config) *Estate {
-	return &Estate{config: c, catalog: c.Catalog, access: c.Access, looks: make(chan struct{}, maxLooks)}
+	return &Estate{config: c, catalog: c.Catalog, access: c.Access, jobs: jobs{shared: newSharedJobs(c.Catalog, c.Node)}, looks: make(chan struct{}, maxLooks)}
 }
 
 // maxLooks is how many manifests are read at once for people: each has up to 4 MiB and its configuration
@@ -139,5 +153,8 @@ func (e *Estate) change(ctx context.Context, d deed, fn func(*catalog.Tx) error)
 
 // record notes in the audit log what changes nothing in the catalog.
 func (e *Estate) record(ctx context.Context, d deed) error {
-	return e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, func(*catalog.Tx) error { return nil })
+	return e.access.Audited(ctx, d.by.Name(), d.action, d.kind, d.name, d.detail, nothing)
 }
+
+// nothing changes nothing in the catalog.
+func nothing(*catalog.Tx) error { return nil }

@@ -3,10 +3,12 @@ package estate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
 )
@@ -70,5 +72,44 @@ func TestJobs(t *testing.T) {
 		if _, err := j.start(access.Scrub, "", "admin", "bytes", long); !errors.Is(err, registry.Unavailable) {
 			t.Errorf("start after the end = %v, want UNAVAILABLE", err)
 		}
+	})
+}
+
+// A list that is stopped before its turn lets go of all that it had in mind, and says so of each image.
+func TestAListThatIsStoppedBeforeItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j jobs
+		var lists []*warmList
+		hold := make(chan struct{})
+		for n := range mostListsAbreast + 1 {
+			target := cache.Target{Repo: registry.Repo{Project: "docker.io", Name: fmt.Sprintf("library/i%d", n)}, Reference: "1"}
+			batch, err := new(cache.Cache).NewBatch(cache.BatchOrder{Targets: []cache.Target{target}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &warmList{names: map[cache.Target]string{target: "an image"}, batch: batch}
+			lists = append(lists, l)
+			_, err = j.assign(assignment{
+				Job: Job{Kind: access.Warming, Target: fmt.Sprint(n), Images: 1}, task: fmt.Sprint(n), list: l,
+				do: func(context.Context, func(done, total int64)) (string, error) { <-hold; return "", nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		last := lists[len(lists)-1]
+		if !j.stop(mostListsAbreast + 1) {
+			t.Error("it cannot be stopped")
+		}
+		synctest.Wait()
+		if last.batch != nil {
+			t.Error("its batch is kept")
+		}
+		if w := last.look(-1); w.Count != 1 || w.Failed != 1 || len(w.Images) != 1 || w.Images[0].State != cache.ImageFailed || w.Images[0].Error != errStopped.Error() {
+			t.Errorf("it has come to %+v", w)
+		}
+		close(hold)
+		j.close()
 	})
 }

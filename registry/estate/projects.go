@@ -381,10 +381,13 @@ func (e *Estate) checkProject(ctx context.Context, p catalog.Project) error {
 			}
 		}
 	}
-	for f, d := range map[string]*time.Duration{"ttl": p.Policy.TTL, "stale_for": p.Policy.StaleFor, "keep": p.Policy.Keep} {
+	for f, d := range map[string]*time.Duration{"ttl": p.Policy.TTL, "stale_for": p.Policy.StaleFor, "keep": p.Policy.Keep, "cooldown": p.Policy.Cooldown} {
 		if d != nil && *d < 0 {
 			return Wrong(f, "time.negative", "a time cannot be less than nothing")
 		}
+	}
+	if err := checkVerify(p.Policy.Verify); err != nil {
+		return err
 	}
 	if p.Hosted() {
 		return nil
@@ -401,5 +404,8 @@ func (e *Estate) checkProject(ctx context.Context, p catalog.Project) error {
 // clone copies what a change must not write through to.
 func clone(p catalog.Policy) catalog.Policy {
 	p.Allow, p.Deny, p.Pin = slices.Clone(p.Allow), slices.Clone(p.Deny), slices.Clone(p.Pin)
+	if p.Verify != nil {
+		p.Verify = &catalog.Verify{Mode: p.Verify.Mode, Keys: slices.Clone(p.Verify.Keys)}
+	}
 	return p
 }

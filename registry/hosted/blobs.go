@@ -9,16 +9,17 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// addBlob makes content of so many bytes a blob of the repository, which place commits and links.
-func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.Digest, size int64, place func(context.Context) error) error {
+// addBlob makes content of so many bytes a blob of a repository in the project of a number. place commits
+// and links it, and again does the rest of that once more.
+func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, number int64, d registry.Digest, size int64, place, again func(context.Context) error) error {
 	proj, err := r.project(repo)
 	if err != nil {
 		return err
 	}
 	err = r.bring(ctx, bringing{
-		repo: repo, digest: d,
+		repo: repo, digest: d, project: number,
 		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, size) },
-		place: place,
+		place: place, again: again,
 		write: func(tx *catalog.Tx, _ *project) error { return tx.AddBlob(repo, d, size) },
 	})
 	if err != nil {
@@ -27,6 +28,23 @@ func (r *Registry) addBlob(ctx context.Context, repo registry.Repo, d registry.D
 	r.totals.blobs.Add(1)
 	r.totals.bytes.Add(size)
 	return nil
+}
+
+// Take makes a blob the repository's that lies in the store, where whoever calls it has put it: an import
+// of an archive (catalog.Tx.Stage). It is a push of that blob, with the same rules and the same promise,
+// but for the bytes, which are here.
+func (r *Registry) Take(ctx context.Context, repo registry.Repo, d registry.Digest, size int64) error {
+	proj, err := r.project(repo)
+	if err != nil {
+		return err
+	}
+	place := func(ctx context.Context) error {
+		if is, err := r.store.Stat(ctx, d); err != nil || is != size {
+			return fmt.Errorf("%s of %d bytes is not here whole: %w", d, size, errors.Join(err, registry.BlobUnknown))
+		}
+		return r.store.LinkBlob(ctx, repo.String(), d)
+	}
+	return r.addBlob(ctx, repo, proj.ID, d, size, place, place)
 }
 
 const (
@@ -59,7 +77,7 @@ func (r *Registry) Mount(ctx context.Context, repo registry.Repo, d registry.Dig
 		return err
 	}
 	err = r.bring(ctx, bringing{
-		repo: repo, digest: d,
+		repo: repo, digest: d, project: proj.ID,
 		check: func(ctx context.Context) error { return r.mayHold(ctx, proj, d, held.Size) },
 		place: func(ctx context.Context) error {
 			// Again, now that nobody takes it away.

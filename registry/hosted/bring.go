@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/storage/accord"
 	"roadstead/storage/catalog"
 )
 
@@ -20,8 +21,11 @@ type bringing struct {
 	digest registry.Digest
 	tags   []string // that are to point to it, sorted and each once
 
+	project int64 // the number of the one that it was sent to; 0: that is not known
+
 	check func(ctx context.Context) error // before anything is written; nil: nothing to check
 	place func(ctx context.Context) error // its file, unless that is there, and then the links to it
+	again func(ctx context.Context) error // the same once more, when another node may have removed some; nil: place
 	write func(tx *catalog.Tx, proj *project) error
 }
 
@@ -33,10 +37,12 @@ type bringing struct {
 //	                  layout may be ahead of its row until it is pushed or deleted again
 //	the row           all of it, and a client that pushes again
 //
-// When the row is refused, what came before it is taken back.
+// Another node may remove the same meanwhile: the row is refused then, and all is placed again
+// (record). When the row is refused, what came before it is taken back.
 func (r *Registry) bring(ctx context.Context, b bringing) error {
 	begun, err := r.arrange(ctx, b)
-	if err != nil && begun {
+	// A catalog that gives no answer may have it written all the same, and has none for this either.
+	if err != nil && begun && !errors.Is(err, catalog.ErrUnavailable) {
 		r.takeBack(ctx, b)
 	}
 	return trouble(err)
@@ -61,12 +67,69 @@ func (r *Registry) arrange(ctx context.Context, b bringing) (begun bool, err err
 		return true, err
 	}
 	r.step("push: linked")
-	err = r.catalog.Durable(ctx, func(tx *catalog.Tx) error { return writeDown(tx, b) })
+	unsure, err := r.record(ctx, b)
 	if err != nil {
 		return true, err
 	}
 	r.step("push: written down")
+	for _, tag := range b.tags {
+		// Others may have moved it in the layout since, or removed it.
+		if err := accord.Tag(ctx, r.store, r.catalog, b.repo, tag, b.digest, unsure[tag]); err != nil {
+			return true, err
+		}
+	}
 	return true, nil
+}
+
+// mostAgain is how often content is placed again that other nodes remove.
+const mostAgain = 20
+
+// record writes down content that is placed, and places it again as long as another node may have
+// removed it meanwhile. It returns the tags that one may have removed.
+func (r *Registry) record(ctx context.Context, b bringing) (unsure map[string]bool, err error) {
+	var known catalog.Placed
+	for range mostAgain {
+		var gone *catalog.Unplaced
+		err := r.catalog.Durable(ctx, func(tx *catalog.Tx) (err error) {
+			gone, unsure = nil, map[string]bool{} // it may run twice
+			tx.Placed(b.repo, b.digest, known)
+			err = writeDown(tx, b)
+			if u, ok := errors.AsType[*catalog.Unplaced](err); ok {
+				gone = u
+				return nil
+			}
+			for _, tag := range b.tags {
+				if err == nil {
+					unsure[tag], err = tx.Untagged(b.repo, tag)
+				}
+			}
+			return err
+		})
+		if err != nil || gone == nil {
+			return unsure, err
+		}
+		r.step("push: may be gone")
+		if known, err = accord.Wait(ctx, r.store, r.catalog, gone); err != nil {
+			return nil, busy(err)
+		}
+		again := b.again
+		if again == nil {
+			again = b.place
+		}
+		if err := again(ctx); err != nil {
+			return nil, err
+		}
+		r.step("push: placed again")
+	}
+	return nil, busy(accord.ErrBusy)
+}
+
+// busy tells a client that content is being removed by another node.
+func busy(err error) error {
+	if !errors.Is(err, accord.ErrBusy) {
+		return err
+	}
+	return &registry.Fault{Code: registry.Unavailable, Message: err.Error() + ": try again later", RetryAfter: patience, Err: err}
 }
 
 // writeDown makes the rows of content that is linked, if the project's rules of this moment allow it.
@@ -74,6 +137,10 @@ func writeDown(tx *catalog.Tx, b bringing) error {
 	proj, err := ruled(tx, b.repo)
 	if err != nil {
 		return err
+	}
+	if b.project != 0 && b.project != proj.ID {
+		// It was deleted since, and this is another one under its name.
+		return fmt.Errorf("%s: %w", b.repo, registry.NameUnknown)
 	}
 	var before catalog.Usage
 	if proj.Quota > 0 {
@@ -96,7 +163,7 @@ func writeDown(tx *catalog.Tx, b bringing) error {
 	if _, err := tx.Renew(b.repo, b.digest, time.Now()); err != nil {
 		return err
 	}
-	return tx.Relinked(catalog.Unlinked{Repo: b.repo, Digest: b.digest})
+	return tx.Linked(catalog.Unlinked{Repo: b.repo, Digest: b.digest})
 }
 
 // ruled returns the project of a repository as the catalog has it now.
@@ -153,6 +220,9 @@ func (r *Registry) takeBack(ctx context.Context, b bringing) {
 func (r *Registry) relink(ctx context.Context, b bringing) error {
 	defer r.locks.own(b.repo, b.digest)()
 	defer r.locks.tags(b.repo, b.tags)()
+	if r.catalog.Shared() {
+		return r.agree(ctx, b)
+	}
 	for _, tag := range b.tags {
 		t, err := r.catalog.Tag(ctx, b.repo, tag)
 		switch {
@@ -172,6 +242,40 @@ func (r *Registry) relink(ctx context.Context, b bringing) error {
 	return err
 }
 
+// agree is relink where other nodes may be pushing the same: what goes from the layout is noted before,
+// so that they put it again.
+func (r *Registry) agree(ctx context.Context, b bringing) error {
+	all := []catalog.Unlinked{{Repo: b.repo, Digest: b.digest}}
+	for _, tag := range b.tags {
+		all = append(all, catalog.Unlinked{Repo: b.repo, Tag: tag, Digest: b.digest})
+	}
+	var gone, stay []catalog.Unlinked
+	err := r.catalog.Update(ctx, func(tx *catalog.Tx) error {
+		gone, stay = nil, nil
+		for _, u := range all {
+			ok, err := tx.NoteUnlinked(u)
+			if err != nil {
+				return err
+			}
+			if ok {
+				gone = append(gone, u)
+			} else if u.Tag != "" {
+				stay = append(stay, u)
+			}
+		}
+		return nil
+	})
+	for _, u := range stay {
+		if err == nil {
+			err = accord.Settle(ctx, r.store, r.catalog, u.Repo, u.Tag)
+		}
+	}
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	return r.unlink(ctx, gone)
+}
+
 // clearStray removes content that no row knows of, unless somebody brings it.
 func (r *Registry) clearStray(ctx context.Context, d registry.Digest) error {
 	gone, ok := r.store.Traffic.Leave(d)
@@ -179,6 +283,18 @@ func (r *Registry) clearStray(ctx context.Context, d registry.Digest) error {
 		return nil
 	}
 	defer gone()
+	if r.catalog.Shared() {
+		// Another node may bring it: so it has to be told.
+		var removal catalog.Removal
+		err := r.catalog.Update(ctx, func(tx *catalog.Tx) (err error) {
+			removal, ok, err = tx.ForgetStray(d)
+			return err
+		})
+		if err != nil || !ok {
+			return err
+		}
+		return r.clear(ctx, removal)
+	}
 	found, err := r.catalog.Find(ctx, registry.Repo{}, d)
 	if err != nil || found.Stored {
 		return err

@@ -3,6 +3,7 @@ package hosted
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -26,9 +27,24 @@ type Plan struct {
 	Order    Order
 }
 
+// Lease is that of the catalog which who carries out an order has: there is one cleaning at a time, on
+// all nodes together.
+const Lease = "cleaning"
+
+const (
+	// Whoever leads after another one looks so far back: what was due when that one ended may not have
+	// begun, and to begin a cleaning again does no harm.
+	handover = 15 * time.Second
+
+	// putOff is how long something waits that is due while another node has the lease.
+	putOff = 10 * time.Second
+)
+
 // Cleaning is an order that is carried out.
 type Cleaning struct {
 	Order
+	Node      string // that carries it out; "" without a cluster
+	Held      string // what it has the lease by, see catalog.Holder; "" without a cluster
 	Began     time.Time
 	Ended     time.Time // zero: it is under way
 	Retired   []Retired
@@ -41,9 +57,22 @@ type cleaning struct {
 	orders  chan Order
 	changed chan struct{} // something is due at another time than before
 
-	mu   sync.Mutex
-	plan *Plan              // nil: retain and collect every so often, as Config says
-	busy context.CancelFunc // ends the one that is under way; nil: none is
+	mu      sync.Mutex
+	plan    *Plan              // nil: retain and collect every so often, as Config says
+	busy    context.CancelFunc // ends the one that is under way; nil: none is
+	leading bool               // it is here that is done what is due
+}
+
+func (c *cleaning) lead(yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leading = yes
+}
+
+func (c *cleaning) leads() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leading
 }
 
 // SetPlan says when to clean from now on; nil: as Config says.
@@ -62,8 +91,16 @@ func (r *Registry) replan() {
 }
 
 // Clean has an order carried out by Run, at once. registry.Conflict says that another one is under
-// way.
+// way, here or at another node.
 func (r *Registry) Clean(o Order) error {
+	// Should another node begin between this look and ours, the history says of this one that it did
+	// not.
+	switch h, err := r.catalog.Holder(context.Background(), Lease); {
+	case err == nil:
+		return &registry.Fault{Code: registry.Conflict, Message: fmt.Sprintf("another collection is under way at %s: wait for its end", h.Node)}
+	case !errors.Is(err, catalog.ErrNotFound):
+		return err
+	}
 	r.cleaning.mu.Lock()
 	defer r.cleaning.mu.Unlock()
 	if r.cleaning.busy == nil {
@@ -110,13 +147,14 @@ func (r *Registry) clean(ctx context.Context) {
 		}
 		next.Stop()
 		for _, o := range orders {
-			r.carryOut(ctx, o)
+			r.alone(ctx, o)
 		}
 	}
 }
 
-// carryOut is one cleaning.
-func (r *Registry) carryOut(ctx context.Context, o Order) {
+// alone carries out an order as soon as no other node cleans, or says why it cannot. What somebody asks
+// for does not wait.
+func (r *Registry) alone(ctx context.Context, o Order) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.cleaning.mu.Lock()
@@ -127,7 +165,34 @@ func (r *Registry) carryOut(ctx context.Context, o Order) {
 		r.cleaning.busy = nil
 		r.cleaning.mu.Unlock()
 	}()
-	c := Cleaning{Order: o, Began: time.Now()}
+	for {
+		began := false
+		err := r.catalog.Hold(ctx, Lease, r.node, func(ctx context.Context, id string) {
+			began = true
+			r.carryOut(ctx, o, id)
+		})
+		switch {
+		case err == nil || began || ctx.Err() != nil:
+			return
+		case o.By != "" || !errors.Is(err, catalog.ErrHeld):
+			now := time.Now()
+			r.note(Cleaning{Order: o, Node: r.node, Began: now, Ended: now, Err: err})
+			r.fault("clean", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(putOff):
+		}
+		if !r.cleaning.leads() {
+			return // whoever does has it due
+		}
+	}
+}
+
+// carryOut is one cleaning, by a lease of this ID.
+func (r *Registry) carryOut(ctx context.Context, o Order, id string) {
+	c := Cleaning{Order: o, Node: r.node, Held: id, Began: time.Now()}
 	r.note(c)
 	for _, p := range r.toRetain(o) {
 		gone, err := r.retain(ctx, p, o.Dry)
@@ -142,6 +207,10 @@ func (r *Registry) carryOut(ctx context.Context, o Order) {
 		if err != nil && ctx.Err() == nil {
 			r.fault("collect", err)
 		}
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, catalog.ErrLost) {
+		c.Err = cause // nobody has stopped it
+		r.fault("clean", cause)
 	}
 	c.Ended = time.Now()
 	r.note(c)
@@ -193,8 +262,16 @@ func (e entry) after(t time.Time) time.Time {
 func (a *agenda) look(now time.Time) (first time.Time) {
 	wanted := map[string]entry{}
 	a.registry.cleaning.mu.Lock()
-	plan := a.registry.cleaning.plan
+	plan, leading := a.registry.cleaning.plan, a.registry.cleaning.leading
 	a.registry.cleaning.mu.Unlock()
+	if !leading {
+		a.entries = nil
+		return time.Time{}
+	}
+	from := now
+	if a.entries == nil && a.registry.node != "" {
+		from = now.Add(-handover)
+	}
 	if plan != nil {
 		wanted[""] = entry{schedule: plan.Schedule, order: plan.Order}
 	} else if a.registry.every > 0 {
@@ -213,7 +290,7 @@ func (a *agenda) look(now time.Time) (first time.Time) {
 		case a.entries == nil && e.every > 0:
 			e.at = now.Add(min(e.every, firstCollection))
 		default:
-			e.at = e.after(now)
+			e.at = e.after(from)
 		}
 		wanted[name] = e
 		if !e.at.IsZero() && (first.IsZero() || e.at.Before(first)) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"roadstead/registry"
+	"roadstead/storage/accord"
 	"roadstead/storage/catalog"
 )
 
@@ -42,7 +43,8 @@ const (
 // transaction that finds all it is made of in the repository. A blob leaves the repository in a
 // transaction that finds no manifest made of it. Whichever comes first, the other one sees: the
 // push is refused, or the blob stays. Content goes from the disk in a transaction that finds no
-// repository with it, while nobody brings it (storage.Traffic); who brings it later stores it anew.
+// repository with it, while nobody of this node brings it (storage.Traffic), and is removed before a
+// row says that another node has brought it (catalog.Unplaced); who brings it later stores it anew.
 func (r *Registry) Collect(ctx context.Context, dry bool) (Collected, error) {
 	c := &collection{registry: r, dry: dry, loose: map[registry.Digest]int{}}
 	err := c.run(ctx)
@@ -147,7 +149,12 @@ func (c *collection) sweep(ctx context.Context) error {
 		}
 		for _, cold := range all {
 			c.registry.step("collect: orphan listed")
-			if err := c.remove(ctx, cold, always); err != nil {
+			err := c.remove(ctx, cold)
+			if errors.Is(err, catalog.ErrStaging) {
+				c.registry.log.Info("content that no repository has stays for now", "why", err)
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -160,7 +167,7 @@ func (c *collection) sweep(ctx context.Context) error {
 
 // remove removes content if still no repository has it and nobody brings it: first from the
 // catalog, which notes the removal, then from the disk.
-func (c *collection) remove(ctx context.Context, cold catalog.Cold, always time.Time) error {
+func (c *collection) remove(ctx context.Context, cold catalog.Cold) error {
 	if c.dry {
 		c.swept(cold.Digest, cold.Size)
 		return nil
@@ -173,7 +180,7 @@ func (c *collection) remove(ctx context.Context, cold catalog.Cold, always time.
 	defer gone()
 	var removal catalog.Removal
 	err := r.catalog.Durable(ctx, func(tx *catalog.Tx) (err error) {
-		removal, ok, err = tx.ForgetCold(cold.Digest, nil, always)
+		removal, ok, err = tx.ForgetUnheld(cold.Digest)
 		return err
 	})
 	if err != nil || !ok {
@@ -188,15 +195,16 @@ func (c *collection) remove(ctx context.Context, cold catalog.Cold, always time.
 func (r *Registry) clear(ctx context.Context, removal catalog.Removal) error {
 	ctx, cancel := settle(ctx)
 	defer cancel()
-	var errs []error
-	for _, h := range removal.Holdings {
-		errs = append(errs, r.store.UnlinkTagged(ctx, h.Repo.String(), h.Tags, removal.Digest))
+	return r.left(accord.Clear(ctx, r.store, r.catalog, removal, func() { r.step("collect: content removed") }))
+}
+
+// left leaves to others what is not ours to bring to its end.
+func (r *Registry) left(err error) error {
+	if errors.Is(err, catalog.ErrNotOurs) {
+		r.log.Warn("a removal is left to be finished by whoever looks next", "err", err)
+		return nil
 	}
-	if err := errors.Join(append(errs, r.store.Remove(ctx, removal.Digest))...); err != nil {
-		return fmt.Errorf("remove %s: %w", removal.Digest, err)
-	}
-	r.step("collect: content removed")
-	return r.catalog.Update(ctx, func(tx *catalog.Tx) error { return tx.Removed(removal.Digest) })
+	return err
 }
 
 // finishRemovals brings to their end the removals of content that a crash cut short.
@@ -224,10 +232,8 @@ func (r *Registry) finishRemoval(ctx context.Context, removal catalog.Removal) e
 		return nil
 	}
 	defer gone()
-	// It may have come again between the list and this.
-	found, err := r.catalog.Find(ctx, registry.Repo{}, removal.Digest)
-	if err != nil || found.Stored {
-		return err
-	}
-	return r.clear(ctx, removal)
+	ctx, cancel := settle(ctx)
+	defer cancel()
+	_, err := accord.Finish(ctx, r.store, r.catalog, removal.Digest, func(catalog.Removal) { r.step("collect: content removed") })
+	return r.left(err)
 }

@@ -105,6 +105,40 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// What an import has stored nobody has, and it is not collected before that has ended.
+func TestCollectBesideAnImport(t *testing.T) {
+	h := newHouse(t)
+	staged := h.blob(web, "staged")
+	h.update(func(tx *catalog.Tx) error {
+		_, err := tx.Unlink(web, staged.Digest)
+		return err
+	})
+	h.update(func(tx *catalog.Tx) error {
+		ok, err := tx.Stage("one", staged.Digest, staged.Size)
+		if !ok {
+			t.Error("it was not staged")
+		}
+		return err
+	})
+	if done := h.collect(false); done.Blobs != 0 || !h.stored(staged.Digest) {
+		t.Errorf("beside an import: %+v", done)
+	}
+	want(t, h.Take(t.Context(), other, staged.Digest, staged.Size), "")
+	if _, err := h.read(other, staged.Digest); err != nil {
+		t.Error(err)
+	}
+	want(t, h.Take(t.Context(), other, digest.FromString("nowhere"), 1), registry.BlobUnknown)
+	left := h.blob(web, "left")
+	h.update(func(tx *catalog.Tx) error {
+		_, err := tx.Unlink(web, left.Digest)
+		return err
+	})
+	h.update(func(tx *catalog.Tx) error { return tx.Imported("one") })
+	if done := h.collect(false); done.Blobs != 1 || h.stored(left.Digest) || !h.stored(staged.Digest) {
+		t.Errorf("after it: %+v", done)
+	}
+}
+
 // TestToldThatItIsHere: a client that was told so of a blob does not send it, and so it stays for the
 // time of grace.
 func TestToldThatItIsHere(t *testing.T) {
@@ -242,7 +276,12 @@ func TestD7_CollectRaces(t *testing.T) {
 	}
 	h := newHouseIn(t, memory(t))
 	h.open(Config{Grace: time.Nanosecond})
+	raceCollections(t, images, h, []*house{h}, h.wholeImage)
+}
 
+// raceCollections has one registry collect while several push so many images, and then asks of each that
+// was acknowledged whether it is whole.
+func raceCollections(t *testing.T, images int, collector *house, nodes []*house, whole func(registry.Repo, registry.Digest) error) {
 	const pushers = 16
 	var (
 		all      sync.WaitGroup
@@ -255,6 +294,7 @@ func TestD7_CollectRaces(t *testing.T) {
 	for p := range pushers {
 		all.Go(func() {
 			repo := registry.Repo{Project: []string{"production", "other"}[p%2], Name: fmt.Sprint("app", p%4)}
+			h := nodes[p%len(nodes)]
 			for n := progress.Add(1); n <= int64(images); n = progress.Add(1) {
 				// Most layers are those of others too, a few at a time.
 				layer := fmt.Sprint("layer ", n/8)
@@ -281,7 +321,7 @@ func TestD7_CollectRaces(t *testing.T) {
 	go func() {
 		var sum Collected
 		for {
-			done, err := h.Collect(context.Background(), false)
+			done, err := collector.Collect(context.Background(), false)
 			if err != nil {
 				t.Error(err)
 			}
@@ -299,20 +339,19 @@ func TestD7_CollectRaces(t *testing.T) {
 	all.Wait()
 	close(stop)
 	sum := <-collected
-	broken, acknowledged := 0, 0
+	var broken, acknowledged atomic.Int64
 	for repo, digests := range kept {
-		for _, d := range digests {
-			acknowledged++
-			if err := h.wholeImage(repo, d); err != nil {
-				broken++
-				t.Errorf("%s@%s: %v", repo, d, err)
+		all.Go(func() {
+			for _, d := range digests {
+				acknowledged.Add(1)
+				if err := whole(repo, d); err != nil && broken.Add(1) <= 10 {
+					t.Errorf("%s@%s: %v", repo, d, err)
+				}
 			}
-			if broken > 10 {
-				t.FailNow()
-			}
-		}
+		})
 	}
-	t.Logf("%d acknowledged, %d broken, %d pushes had to begin again, collected %d links and %d pieces of content", acknowledged, broken, again.Load(), sum.Links, sum.Blobs)
+	all.Wait()
+	t.Logf("%d acknowledged, %d broken, %d pushes had to begin again, collected %d links and %d pieces of content", acknowledged.Load(), broken.Load(), again.Load(), sum.Links, sum.Blobs)
 	if sum.Links == 0 || sum.Blobs == 0 || again.Load() == 0 {
 		t.Error("nothing that was being pushed was collected, so nothing was raced")
 	}

@@ -23,7 +23,7 @@ func (r *Registry) CopyTag(ctx context.Context, repo registry.Repo, reference, t
 	}
 	var m registry.Descriptor
 	err = r.bring(ctx, bringing{
-		repo: repo, digest: d, tags: []string{tag},
+		repo: repo, digest: d, tags: []string{tag}, project: proj.ID,
 		check: func(ctx context.Context) error {
 			held, err := r.catalog.Held(ctx, repo, d)
 			if err := asManifest(repo, d, held, err); err != nil {

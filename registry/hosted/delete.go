@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"roadstead/registry"
+	"roadstead/storage/accord"
 	"roadstead/storage/catalog"
 )
 
@@ -147,14 +148,7 @@ func (r *Registry) unlink(ctx context.Context, all []catalog.Unlinked) error {
 		r.step("delete: unlinked")
 	}
 	// Not synced: what is lost is done again and finds nothing to do.
-	return r.catalog.Update(ctx, func(tx *catalog.Tx) error {
-		for _, u := range all {
-			if err := tx.Relinked(u); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return accord.Relink(ctx, r.store, r.catalog, all, true)
 }
 
 // untag removes a tag that the catalog has forgotten; the caller holds its lock. When there is none by
@@ -186,6 +180,9 @@ func (r *Registry) finishUnlinks(ctx context.Context) error {
 			defer r.locks.tags(u.Repo, []string{u.Tag})()
 		} else {
 			defer r.locks.own(u.Repo, u.Digest)()
+		}
+		if r.catalog.Shared() {
+			return accord.Relink(ctx, r.store, r.catalog, []catalog.Unlinked{u}, false)
 		}
 		wanted, err := r.wanted(ctx, u)
 		if err != nil {

@@ -36,6 +36,14 @@ type Config struct {
 	Grace time.Duration // content that nothing refers to stays for this long; zero: 24 h
 	Every time.Duration // between collections, and retentions; zero: 24 h; negative: never
 
+	// Lead calls fn while this process is the one that finishes what was cut short, and cleans by plan, of
+	// several that share the catalog, with a ctx that ends when it no longer is; it returns when its own
+	// ctx has ended. Nil: it is the only one.
+	Lead func(ctx context.Context, fn func(ctx context.Context))
+
+	// Node is what the others call this process. Empty: there are none.
+	Node string
+
 	// Note is told when a cleaning begins that Run does, and again when it has ended. Nil: nobody is.
 	Note func(Cleaning)
 
@@ -56,6 +64,8 @@ type Registry struct {
 	grace   time.Duration
 	every   time.Duration
 	note    func(Cleaning)
+	lead    func(ctx context.Context, fn func(ctx context.Context))
+	node    string
 
 	projects atomic.Pointer[map[string]*project]
 	locks    locks
@@ -81,11 +91,14 @@ func New(c Config) (*Registry, error) {
 	r := &Registry{
 		store: c.Store, catalog: c.Catalog, log: c.Log,
 		idle:  cmp.Or(c.Idle, defaultAge),
-		grace: cmp.Or(c.Grace, defaultAge), every: cmp.Or(c.Every, defaultAge), note: c.Note,
+		grace: cmp.Or(c.Grace, defaultAge), every: cmp.Or(c.Every, defaultAge), note: c.Note, lead: c.Lead, node: c.Node,
 		cleaning: cleaning{orders: make(chan Order, 1), changed: make(chan struct{}, 1)},
 	}
 	if r.note == nil {
 		r.note = func(Cleaning) {}
+	}
+	if r.lead == nil {
+		r.lead = func(ctx context.Context, fn func(context.Context)) { fn(ctx) }
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -118,6 +131,14 @@ func (r *Registry) Has(project string) bool {
 	return ok
 }
 
+// Number is that of a hosted project, which no other will ever have; 0 for what is none.
+func (r *Registry) Number(project string) int64 {
+	if p := (*r.projects.Load())[project]; p != nil {
+		return p.ID
+	}
+	return 0
+}
+
 func (r *Registry) project(repo registry.Repo) (*project, error) {
 	if p := (*r.projects.Load())[repo.Project]; p != nil {
 		return p, nil
@@ -148,10 +169,21 @@ func trouble(err error) error {
 		return nil
 	case errors.Is(err, storage.ErrFull):
 		return &registry.Fault{Code: registry.Full, Message: "the registry has no room left", Err: err}
+	case errors.Is(err, catalog.ErrUnavailable) && !faulted(err):
+		return &registry.Fault{Code: registry.Unavailable, Message: "the catalog is away: try again later", RetryAfter: awayRetry, Err: err}
 	case known(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
 	return &registry.Fault{Code: registry.Unavailable, Message: "the registry's storage is in trouble, try again later", Err: err}
+}
+
+// awayRetry is when a client should come back while the catalog is away: it is looked for as often.
+const awayRetry = 5 * time.Second
+
+// faulted reports whether somebody has said already what a client is told of an error.
+func faulted(err error) bool {
+	_, ok := errors.AsType[*registry.Fault](err)
+	return ok
 }
 
 // known reports whether an error has a code that says it all.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -261,4 +262,23 @@ func (h *house) linked(repo registry.Repo, tag string) registry.Digest {
 func (h *house) path(d registry.Digest) string {
 	hex := d.Encoded()
 	return filepath.Join(h.dir, "content/docker/registry/v2/blobs", d.Algorithm().String(), hex[:2], hex, "data")
+}
+
+// What clients are told of trouble is where it is: upstream has nothing to do with what people push.
+func TestTrouble(t *testing.T) {
+	own := &registry.Fault{Code: registry.Unavailable, Message: "told already", Err: catalog.ErrUnavailable}
+	for _, row := range []struct {
+		name string
+		err  error
+		want string // in the message
+	}{
+		{"the catalog is away", fmt.Errorf("link: %w", catalog.ErrUnavailable), "the catalog is away: try again later"},
+		{"somebody has said it", fmt.Errorf("link: %w", own), "told already"},
+		{"the disk", errors.New("input/output error"), "storage is in trouble"},
+	} {
+		fault, ok := errors.AsType[*registry.Fault](trouble(row.err))
+		if !ok || fault.Code != registry.Unavailable || !strings.Contains(fault.Message, row.want) {
+			t.Errorf("%s: %+v", row.name, fault)
+		}
+	}
 }

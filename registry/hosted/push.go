@@ -180,7 +180,7 @@ func (r *Registry) mayTag(ctx context.Context, proj *project, repo registry.Repo
 // bringing stores the manifest, links it, and points its tags to it.
 func (p *push) bringing(r *Registry, proj *project) bringing {
 	return bringing{
-		repo: p.repo, digest: p.m.Digest, tags: p.tags,
+		repo: p.repo, digest: p.m.Digest, tags: p.tags, project: proj.ID,
 		check: func(ctx context.Context) error { return r.mayPush(ctx, proj, p) },
 		place: func(ctx context.Context) error {
 			return r.store.PutManifest(ctx, p.repo.String(), p.m.Digest, p.m.Bytes, p.tags...)
@@ -222,7 +222,7 @@ func point(tx *catalog.Tx, proj *project, repo registry.Repo, m registry.Descrip
 		if err := tx.PutTag(repo, tag, t); err != nil {
 			return err
 		}
-		if err := tx.Relinked(catalog.Unlinked{Repo: repo, Tag: tag, Digest: m.Digest}); err != nil {
+		if err := tx.Linked(catalog.Unlinked{Repo: repo, Tag: tag, Digest: m.Digest}); err != nil {
 			return err
 		}
 	}

@@ -171,8 +171,12 @@ func (r *Registry) held(ctx context.Context, repo registry.Repo, d registry.Dige
 
 // Doubt is told that a blob which was given out could not be read to its end, and why. It is
 // reported and stays where it is: nobody else has it, and what can be read of it may be all that
-// is left.
+// is left. A copy of it on this node goes: the next who asks gets the content itself.
 func (r *Registry) Doubt(repo registry.Repo, d registry.Digest, err error) {
+	if r.store.Cool(d) {
+		r.log.Warn("a copy of stored content cannot be read and is dropped", "repo", repo.String(), "digest", d, "err", err)
+		return
+	}
 	r.damaged(repo, d, err) // the client has its answer already
 }
 

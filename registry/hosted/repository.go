@@ -37,12 +37,19 @@ func (r *Registry) DeleteRepository(ctx context.Context, repo registry.Repo) err
 		return fmt.Errorf("%s: %w", repo, registry.NameUnknown)
 	}
 	began := time.Now()
-	err = r.catalog.RepositoryTags(ctx, repo, func(tag string, _ catalog.Tag) error {
+	err = r.catalog.RepositoryTags(ctx, repo, func(tag string, t catalog.Tag) error {
 		if proj.fixed(repo, tag) {
 			return r.refuse(fixed(repo, tag))
 		}
+		began = later(began, t.CheckedAt) // by the clock of the node that it was pushed to
 		return nil
 	})
+	if err == nil && r.catalog.Shared() {
+		err = r.catalog.Revisions(ctx, repo, func(m catalog.Revision) error {
+			began = later(began, m.LinkedAt)
+			return nil
+		})
+	}
 	for _, part := range []func(context.Context, registry.Repo, time.Time) error{r.deleteManifests, r.deleteTags, r.deleteLoose} {
 		if err == nil {
 			err = part(ctx, repo, began)

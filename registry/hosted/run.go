@@ -19,14 +19,12 @@ const (
 	firstCollection = time.Hour
 )
 
-// Run finishes what a crash has left, and then collects, retains, notes what was pulled and throws
-// away idle uploads, until ctx ends. Then uploads under way are put away for the next start. What
-// goes wrong is logged and tried again; it returns nil.
+// Run carries out orders, notes what was pulled and throws away idle uploads, until ctx ends; and while
+// it leads, it finishes what a crash has left, and then retains and collects by plan. In the end uploads
+// under way are put away for the next start. What goes wrong is logged and tried again; it returns nil.
 func (r *Registry) Run(ctx context.Context) error {
-	if err := r.finish(ctx); err != nil && ctx.Err() == nil {
-		r.fault("finish what was deleted", err)
-	}
 	var cleaner sync.WaitGroup
+	cleaner.Go(func() { r.lead(ctx, r.keep) })
 	cleaner.Go(func() { r.clean(ctx) })
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
@@ -48,6 +46,24 @@ func (r *Registry) Run(ctx context.Context) error {
 		r.fault("note what was pulled", err)
 	}
 	return nil
+}
+
+// keep is what one process does for all, until ctx ends.
+func (r *Registry) keep(ctx context.Context) {
+	finished := r.finished(ctx)
+	r.cleaning.lead(true)
+	r.replan()
+	again := time.NewTicker(tidyEvery)
+	defer again.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-again.C:
+			finished = finished || r.finished(ctx)
+		}
+	}
+	r.cleaning.lead(false)
+	r.replan()
 }
 
 // writePulls writes down what was pulled since the last time. What cannot be written waits for the
@@ -72,8 +88,18 @@ func (r *Registry) writePulls(ctx context.Context) error {
 	return nil
 }
 
+// finished is finish for keep, which tries again what the disk, the bucket or the catalog did not let be
+// done at the start.
+func (r *Registry) finished(ctx context.Context) bool {
+	err := r.finish(ctx)
+	if err != nil && ctx.Err() == nil {
+		r.fault("finish what was deleted", err)
+	}
+	return err == nil
+}
+
 // finish brings to their end the deletions and removals that a crash, or a disk in trouble, cut
 // short.
 func (r *Registry) finish(ctx context.Context) error {
-	return errors.Join(r.finishUnlinks(ctx), r.finishRemovals(ctx))
+	return errors.Join(r.finishUnlinks(ctx), r.finishRemovals(ctx), r.catalog.DropEnded(ctx))
 }

@@ -145,11 +145,12 @@ func (u *upload) Commit(ctx context.Context, d registry.Digest) error {
 	// From here on nobody's going away ends it: what is in the layout is no upload any more.
 	ctx = context.WithoutCancel(ctx)
 	placed := false
-	err = r.addBlob(ctx, s.whose.Repo, d, draft.Len(), func(ctx context.Context) error {
-		err := draft.Commit(ctx, s.whose.Repo.String())
+	repo := s.whose.Repo
+	err = r.addBlob(ctx, repo, s.whose.Project, d, draft.Len(), func(ctx context.Context) error {
+		err := draft.Commit(ctx, repo.String())
 		placed = err == nil
 		return err
-	})
+	}, func(ctx context.Context) error { return draft.Again(ctx, repo.String()) })
 	if err == nil || placed {
 		r.uploads.end(s)
 		draft.Close()

@@ -48,6 +48,11 @@ func (s *Server) blob(ctx context.Context, res *response, r *http.Request) error
 	if res.head {
 		return s.blobHead(ctx, res, r)
 	}
+	if s.config.Locate != nil && !conditional(r.Header) {
+		if url := s.config.Locate(ctx, res.repo, res.target.digest); url != "" {
+			return res.redirect(url, res.target.digest)
+		}
+	}
 	b, err := s.config.Registry.Blob(ctx, res.repo, res.target.digest)
 	if err != nil {
 		return err
@@ -60,6 +65,28 @@ func (s *Server) blob(ctx context.Context, res *response, r *http.Request) error
 		s.doubt(res.repo, res.target.digest, err)
 	}
 	return err
+}
+
+// conditional reports whether an answer depends on what the client has already. Only we know what we
+// have called that.
+func conditional(h http.Header) bool {
+	for _, name := range []string{"If-None-Match", "If-Match", "If-Range", "If-Modified-Since", "If-Unmodified-Since"} {
+		if len(h[name]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// redirect sends the client elsewhere for a blob, this once.
+func (res *response) redirect(url string, d registry.Digest) error {
+	header := res.Header()
+	header.Set("Location", url)
+	header.Set("Docker-Content-Digest", string(d))
+	header.Set("Cache-Control", "no-store")
+	header["Content-Length"] = nothingLong
+	res.WriteHeader(http.StatusTemporaryRedirect)
+	return nil
 }
 
 // blobHead answers HEAD of a blob.
@@ -103,6 +130,9 @@ func (res *response) content(r *http.Request, mediaType string, d registry.Diges
 	header["Etag"] = res.values[2:3:3]
 	header["X-Content-Type-Options"] = nosniff
 	header["Content-Security-Policy"] = sandbox
+	if res.trace.Held != "" {
+		header.Set("Roadstead-Held", printable(res.trace.Held, 1000))
+	}
 	if res.trace.Stale {
 		header["Warning"] = stale
 	}

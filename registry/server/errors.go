@@ -50,7 +50,7 @@ var verdicts = []struct {
 	{registry.Unsupported, http.StatusMethodNotAllowed, "this is not supported"},
 	{registry.TooManyRequests, http.StatusTooManyRequests, "there are too many requests"},
 	{registry.Throttled, http.StatusTooManyRequests, "upstream limits the rate of requests"},
-	{registry.Unavailable, http.StatusServiceUnavailable, "upstream gave no answer"},
+	{registry.Unavailable, http.StatusServiceUnavailable, "it cannot be had now: try again later"},
 	{registry.RangeInvalid, http.StatusRequestedRangeNotSatisfiable, "the range is not valid"},
 	{registry.Conflict, http.StatusConflict, "another request is at the same upload"},
 	{registry.TooLarge, http.StatusRequestEntityTooLarge, "it is too large"},

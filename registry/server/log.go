@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"roadstead/registry"
 )
 
 // clientGone is the status in the log of a request whose client did not wait for the end. No
@@ -71,11 +74,26 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	}
 	s.count(res, how)
 	s.log(res, r, level, err, time.Since(start))
+	s.tell(res, r, start, err)
 	if how != "" {
 		// After the first byte, breaking the connection (the stream on HTTP/2) is the only way
 		// to say that the rest will not come: a body that ends early must not look whole.
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// tell tells of a request of the registry API.
+func (s *Server) tell(res *response, r *http.Request, start time.Time, err error) {
+	t := &res.target
+	if s.config.Asked == nil || t.kind == other {
+		return
+	}
+	ns, _ := param(r.URL.RawQuery, "ns")
+	s.config.Asked(registry.Asked{
+		At: start, Remote: r.RemoteAddr, Agent: r.UserAgent(), User: res.owner(), Kind: names[t.kind],
+		Repo: res.repo, Ref: cmp.Or(t.tag, string(t.digest)), NS: ns, Status: res.status, Outcome: res.trace.Outcome,
+		Known: r.Header.Get("Authorization") != "", Err: err,
+	})
 }
 
 // log writes the line of a request.
@@ -106,6 +124,9 @@ func (s *Server) log(res *response, r *http.Request, level slog.Level, err error
 	attrs = append(attrs, slog.Int("status", res.status), slog.Int64("bytes", res.bytes), slog.Duration("took", took))
 	if res.trace.Outcome != "" {
 		attrs = append(attrs, slog.String("outcome", string(res.trace.Outcome)))
+	}
+	if res.trace.Held != "" {
+		attrs = append(attrs, slog.String("held", printable(res.trace.Held, 1000)))
 	}
 	if res.trace.Why != nil {
 		attrs = append(attrs, slog.String("why", printable(res.trace.Why.Error(), 1000)))

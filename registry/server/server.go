@@ -33,6 +33,11 @@ type Config struct {
 	//	Section(most int64) (*os.File, int64, error)
 	Registry registry.Reader
 
+	// Locate returns a URL at which a client is to fetch a blob by itself, or "" where Registry is to
+	// answer. It is asked when it has been decided that the client may have the blob, and for a plain
+	// GET only. Whoever knows the URL has the blob, so it is told to nobody else. Nil: nowhere.
+	Locate func(ctx context.Context, repo registry.Repo, d registry.Digest) string
+
 	// Writer and Uploader are what hosted projects are pushed to. Nil: none can be.
 	Writer   registry.Writer
 	Uploader registry.Uploader
@@ -46,6 +51,9 @@ type Config struct {
 	// Pulled is told of each manifest that a GET is answered with, and by whom it was asked for: nil
 	// where nobody can say. It must not wait. Nil: nobody is told.
 	Pulled func(registry.Principal, registry.Repo, registry.Digest)
+
+	// Asked is told of each request of the registry API, at its end. It must not wait. Nil: nobody is.
+	Asked func(registry.Asked)
 
 	// Route says which repository is meant by a name, the ns parameter that came with it and
 	// the Host header. Nil: the first component is the project.

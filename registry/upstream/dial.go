@@ -20,6 +20,9 @@ const connectTimeout = 5 * time.Second
 // errPrivate is a connection that the address policy refuses.
 var errPrivate = errors.New("the address is not public, this upstream has no allow_private, and allow_private_networks has no network of it")
 
+// errOffline is a connection that nobody makes, to whatever.
+var errOffline = errors.New("this server is offline")
+
 // errMetadata is a connection that every policy refuses.
 var errMetadata = errors.New("the address is that of a cloud's metadata service, which is no registry")
 
@@ -29,6 +32,7 @@ var errMetadata = errors.New("the address is that of a cloud's metadata service,
 type dialer struct {
 	net.Dialer
 	refuses func(netip.Addr) bool
+	offline bool // it makes none, whoever asks
 }
 
 func newDialer(resolver *net.Resolver, allowPrivate bool, networks []netip.Prefix) *dialer {
@@ -47,6 +51,9 @@ func newDialer(resolver *net.Resolver, allowPrivate bool, networks []netip.Prefi
 // dial wraps its errors, so that a connection that was never made can be told from one that
 // broke.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.offline {
+		return nil, &dialError{errOffline}
+	}
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, &dialError{err}

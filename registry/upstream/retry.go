@@ -59,6 +59,10 @@ type turn struct {
 // What is unknown to one endpoint may be known to the next; it is unknown to upstream only if
 // all say so. An endpoint that could not say anything makes the whole answer "unavailable".
 func (r *Registry) each(ctx context.Context, first int, f func(context.Context, turn) error) error {
+	if r.offline {
+		// Nobody waits for it to end, and it says nothing of upstream.
+		return &registry.Fault{Code: registry.Unavailable, Message: "this server is offline and asks no upstream", Answered: true, Err: errOffline}
+	}
 	end := time.Now().Add(r.timeout)
 	var worst *trouble
 	for i := range r.endpoints {

@@ -80,6 +80,9 @@ type Config struct {
 	// names a blob bounds it better; this is for what never ends.
 	MaxBlob int64
 
+	// Offline has every question answered with Unavailable, at once, and no connection made.
+	Offline bool
+
 	// UserAgent is sent with every request. Zero: "roadstead".
 	UserAgent string
 
@@ -98,6 +101,7 @@ type Registry struct {
 	timeout time.Duration
 	idle    time.Duration
 	maxBlob int64
+	offline bool
 
 	keys     keyring
 	proxy    func(*url.URL) (*url.URL, error)
@@ -116,7 +120,7 @@ func New(c Config) (*Registry, error) {
 		name:    c.Name,
 		prefix:  strings.Trim(c.Prefix, "/"),
 		agent:   c.UserAgent,
-		timeout: c.Timeout, idle: c.IdleTimeout, maxBlob: c.MaxBlob,
+		timeout: c.Timeout, idle: c.IdleTimeout, maxBlob: c.MaxBlob, offline: c.Offline,
 		keys: keyring{Credentials: c.Credentials},
 	}
 	if r.agent == "" {
@@ -149,6 +153,7 @@ func New(c Config) (*Registry, error) {
 	}
 	r.proxy = proxy
 	r.dialer = newDialer(c.Resolver, c.AllowPrivate, c.PrivateNetworks)
+	r.dialer.offline = c.Offline
 	if err := r.addTransports(c); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", r.name, err)
 	}

@@ -120,7 +120,17 @@ func lone[T any](ctx context.Context, db *DB, what, query string, args []any, sc
 	return none, fmt.Errorf("catalog: %s: %w", what, db.explain(err))
 }
 
-// containing is a pattern of LIKE with \ to escape by: whatever has text in it, letter by letter.
-func containing(text string) string {
-	return "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(text) + "%"
+// containing is a pattern of LIKE with \ to escape by: whatever has text in it, in lower case already
+// or folded.
+func containing(text string) string { return "%" + escapeLike(folded(text)) + "%" }
+
+// folded is what lower() makes of a column: only ASCII has two cases for it. Names are compared with
+// it, and PostgreSQL would fold a parameter by the rules of the database, which are others.
+func folded(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
 }

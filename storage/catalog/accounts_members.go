@@ -80,7 +80,7 @@ func (db *DB) FindMembers(ctx context.Context, project, text string) ([]Member, 
 }
 
 func (db *DB) members(ctx context.Context, project, text string) ([]Member, error) {
-	return list(ctx, db, "members", memberRows+`WHERE (m.project = $1 OR $1 = '') AND lower(m.name) LIKE lower($2) ESCAPE '\'
+	return list(ctx, db, "members", memberRows+`WHERE (m.project = $1 OR $1 = '') AND lower(m.name) LIKE $2 ESCAPE '\'
 		ORDER BY m.project, m.is_group, m.name`, []any{project, containing(text)}, scanMember)
 }
 

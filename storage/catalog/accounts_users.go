@@ -40,8 +40,8 @@ type Profile struct {
 // it does not spoil the transaction.
 func (tx *Tx) AddUser(u User, password string) (int64, error) {
 	what := "add user " + u.Name
-	if err := tx.absent(what, `SELECT 1 FROM users WHERE lower(name) = lower($1) OR (issuer = $2 AND subject = $3)`,
-		u.Name, text(u.Issuer), text(u.Subject)); err != nil {
+	if err := tx.absent(what, `SELECT 1 FROM users WHERE lower(name) = $1 OR (issuer = $2 AND subject = $3)`,
+		folded(u.Name), orNull(u.Issuer), orNull(u.Subject)); err != nil {
 		return 0, err
 	}
 	groups, err := json.Marshal(append([]string{}, u.Groups...))
@@ -51,7 +51,7 @@ func (tx *Tx) AddUser(u User, password string) (int64, error) {
 	var id int64
 	err = tx.one(`INSERT INTO users (name, email, admin, disabled, password, issuer, subject, member_of, created_at, last_login, identified_at, real_name, comment)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id`,
-		[]any{u.Name, u.Email, bit(u.Admin), bit(u.Disabled), password, text(u.Issuer), text(u.Subject), string(groups),
+		[]any{u.Name, u.Email, bit(u.Admin), bit(u.Disabled), password, orNull(u.Issuer), orNull(u.Subject), string(groups),
 			millis(time.Now()), millis(u.LastLogin), millis(u.IdentifiedAt), u.RealName, u.Comment}, &id)
 	if err == nil {
 		err = tx.changed()
@@ -62,8 +62,8 @@ func (tx *Tx) AddUser(u User, password string) (int64, error) {
 	return id, nil
 }
 
-// text is NULL for nothing: users without a subject are not all the same one.
-func text(s string) any {
+// orNull is NULL for nothing: users without a subject are not all the same one.
+func orNull(s string) any {
 	if s == "" {
 		return nil
 	}
@@ -89,10 +89,10 @@ type UserFilter struct {
 // FindUsers lists users in the order of their names: n of them after the first skip, and how many
 // there are in all. n < 0 means no end.
 func (db *DB) FindUsers(ctx context.Context, f UserFilter, skip, n int) (page []User, all int, err error) {
-	const has = ` FROM users WHERE (lower(name) LIKE lower($1) ESCAPE '\' OR lower(email) LIKE lower($1) ESCAPE '\')
-		AND lower(name) LIKE lower($2) ESCAPE '\' AND lower(email) LIKE lower($3) ESCAPE '\'
-		AND ($4 = '' OR lower(name) = lower($4)) AND ($5 = '' OR lower(email) = lower($5))`
-	args := []any{containing(f.Text), containing(f.NameHas), containing(f.EmailHas), f.Name, f.Email}
+	const has = ` FROM users WHERE (lower(name) LIKE $1 ESCAPE '\' OR lower(email) LIKE $1 ESCAPE '\')
+		AND lower(name) LIKE $2 ESCAPE '\' AND lower(email) LIKE $3 ESCAPE '\'
+		AND ($4 = '' OR lower(name) = $4) AND ($5 = '' OR lower(email) = $5)`
+	args := []any{containing(f.Text), containing(f.NameHas), containing(f.EmailHas), folded(f.Name), folded(f.Email)}
 	if err := db.read.one(ctx, `SELECT COUNT(*)`+has, args, &all); err != nil {
 		return nil, 0, fmt.Errorf("catalog: users: %w", db.explain(err))
 	}
@@ -103,7 +103,7 @@ func (db *DB) FindUsers(ctx context.Context, f UserFilter, skip, n int) (page []
 // UserNames lists the IDs and names, and nothing else, of users whose names have some text in them,
 // in whatever case: n of them, in the order of their names.
 func (db *DB) UserNames(ctx context.Context, text string, n int) ([]User, error) {
-	return list(ctx, db, "users", `SELECT id, name FROM users WHERE lower(name) LIKE lower($1) ESCAPE '\' ORDER BY name LIMIT $2`,
+	return list(ctx, db, "users", `SELECT id, name FROM users WHERE lower(name) LIKE $1 ESCAPE '\' ORDER BY name LIMIT $2`,
 		[]any{containing(text), limit(n)}, func(scan func(...any) error) (u User, err error) {
 			return u, scan(&u.ID, &u.Name)
 		})
@@ -182,7 +182,7 @@ func (tx *Tx) SetProfile(name string, p Profile) error {
 // number.
 func (tx *Tx) EmailTaken(email string, but int64) (bool, error) {
 	var n int
-	if err := tx.one(`SELECT COUNT(*) FROM users WHERE lower(email) = lower($1) AND id <> $2`, []any{email, but}, &n); err != nil {
+	if err := tx.one(`SELECT COUNT(*) FROM users WHERE lower(email) = $1 AND id <> $2`, []any{folded(email), but}, &n); err != nil {
 		return false, tx.spoil(err, "look for the address %s", email)
 	}
 	return n > 0, nil
@@ -203,9 +203,12 @@ func (tx *Tx) SetAdmin(name string, admin bool) error {
 	return tx.alter("set admin of "+name, `UPDATE users SET admin = $2 WHERE name = $1`, name, bit(admin))
 }
 
-// SetDisabled shuts a user out, or lets it in again.
+// SetDisabled shuts a user out and ends its sessions, or lets it in again.
 func (tx *Tx) SetDisabled(name string, disabled bool) error {
-	return tx.alter("disable user "+name, `UPDATE users SET disabled = $2 WHERE name = $1`, name, bit(disabled))
+	if err := tx.alter("disable user "+name, `UPDATE users SET disabled = $2 WHERE name = $1`, name, bit(disabled)); err != nil || !disabled {
+		return err
+	}
+	return tx.endSessions(name)
 }
 
 // SetIdentity writes what the OIDC provider says of a user now.
@@ -229,6 +232,9 @@ func (tx *Tx) LoggedIn(id int64, at time.Time) error {
 
 // DeleteUser removes a user, and with it what it is a member of.
 func (tx *Tx) DeleteUser(name string) error {
+	if err := tx.endSessions(name); err != nil {
+		return err
+	}
 	if err := tx.alter("delete user "+name, `DELETE FROM users WHERE name = $1`, name); err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"roadstead/registry"
+	"roadstead/storage/postgrestest"
 )
 
 // The benchmarks share one catalog of a million digests: images of a config and eight layers,
@@ -33,6 +36,8 @@ type seeded struct {
 	more func(context.Context, *DB) error
 	once sync.Once
 	dir  string
+	url  string
+	ends func() error // ends its server
 	db   *DB
 	err  error
 }
@@ -41,14 +46,18 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	bench.remove()
 	browsed.remove()
+	server.Close()
 	os.Exit(code)
 }
 
 func (s *seeded) remove() {
 	if s.db != nil {
 		s.db.Close()
-		os.RemoveAll(s.dir)
 	}
+	if s.ends != nil {
+		s.ends()
+	}
+	os.RemoveAll(s.dir)
 }
 
 func benchCatalog(b *testing.B) *DB {
@@ -79,7 +88,8 @@ func (s *seeded) build(ctx context.Context) (err error) {
 	if s.dir, err = os.MkdirTemp("", "catalog"); err != nil {
 		return err
 	}
-	if s.db, err = Open(ctx, "sqlite:"+s.dir+"/catalog.db"); err != nil {
+	s.url = "sqlite:" + s.dir + "/catalog.db"
+	if s.db, err = Open(ctx, s.url); err != nil {
 		return err
 	}
 	for from := 0; from < benchImages; from += 1000 {
@@ -95,10 +105,39 @@ func (s *seeded) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if s.more == nil {
-		return nil
+	if s.more != nil {
+		err = s.more(ctx, s.db)
 	}
-	return s.more(ctx, s.db)
+	if err == nil && os.Getenv("CATALOG_BENCH") == "postgres" {
+		err = s.move(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// move puts the catalog into a database on a server that waits for its disk as in earnest.
+func (s *seeded) move(ctx context.Context) error {
+	server, err := postgrestest.Start("fsync=on", "full_page_writes=on", "shared_buffers=256MB", "max_wal_size=4GB")
+	if err != nil {
+		return err
+	}
+	s.ends = server.Close
+	name, err := server.Create("")
+	if err != nil {
+		return err
+	}
+	s.url = server.URL(name)
+	db, err := Open(ctx, s.url)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(db.CopyFrom(ctx, s.db, "", func(int64) {}), s.db.Close())
+	s.db = db
+	// As the server does by itself, some time after so much was written.
+	for _, statement := range []string{`SET statement_timeout = 0`, `VACUUM ANALYZE`, `RESET statement_timeout`} {
+		_, e := db.write.db.ExecContext(ctx, statement)
+		err = errors.Join(err, e)
+	}
+	return err
 }
 
 func numbered(kind byte, n int) registry.Digest {
@@ -202,6 +241,36 @@ func BenchmarkAddBlob(b *testing.B) {
 	}
 }
 
+// BenchmarkDurable is about what a push costs: alone, and beside others who push.
+func BenchmarkDurable(b *testing.B) {
+	for _, pushers := range []int{1, 32} {
+		b.Run(fmt.Sprint(pushers, " at once"), func(b *testing.B) {
+			db := benchCatalog(b)
+			b.SetParallelism((pushers + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+			push := func() error {
+				return db.Durable(b.Context(), func(tx *Tx) error {
+					return tx.AddBlob(benchRepo(rand.IntN(benchImages)), numbered('n', rand.Int()), 1000)
+				})
+			}
+			if pushers == 1 {
+				for b.Loop() {
+					if err := push(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				return
+			}
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := push(); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 func BenchmarkAdoptImage(b *testing.B) {
 	db := benchCatalog(b)
 	i := 10_000_000
@@ -257,7 +326,7 @@ func BenchmarkColdest(b *testing.B) {
 func BenchmarkOpen(b *testing.B) {
 	benchCatalog(b)
 	for b.Loop() {
-		db, err := Open(b.Context(), "sqlite:"+bench.dir+"/catalog.db")
+		db, err := Open(b.Context(), bench.url)
 		if err != nil {
 			b.Fatal(err)
 		}

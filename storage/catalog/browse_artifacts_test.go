@@ -99,7 +99,7 @@ func testArtifact(t *testing.T, db *DB) {
 			manifest{name: "signature", layers: []string{"layer"}, subject: "image", kind: "application/signature"}.add(tx, web),
 			tx.PutTag(web, "1", Tag{Descriptor: blob("image", 100), ChangedAt: noon}), tx.PutTag(web, "2", Tag{Descriptor: blob("image", 100), ChangedAt: noon}),
 			tx.PutTag(web, "gone", Tag{Descriptor: blob("image", 100), Gone: true}), tx.PutTag(web, "never", Tag{CheckedAt: noon}),
-			tx.PutTag(web, "lost", Tag{Descriptor: blob("lost", 100)}), tx.Touch(dgs("image", "signature"), noon),
+			tx.PutTag(web, "lost", Tag{Descriptor: blob("lost", 100)}), aged(tx, dgs("image", "signature"), noon),
 			pushed(tx, web, "image", "signature"), tx.Pulled(web, "2", pulled),
 		)
 	})
@@ -205,7 +205,7 @@ func testBrowseHosted(t *testing.T, db *DB) {
 			tx.PutTag(secret, "theirs", Tag{Descriptor: blob("theirs", 100)}),
 			manifest{name: "shared"}.add(tx, secret), manifest{name: "shared"}.add(tx, web),
 			manifest{name: "index", children: []string{"theirs", "their index"}}.add(tx, web),
-			pushed(tx, web, "shared", "index"), pushed(tx, secret, "shared"), tx.Touch(dgs("theirs", "shared"), noon.Add(time.Hour)),
+			pushed(tx, web, "shared", "index"), pushed(tx, secret, "shared"), aged(tx, dgs("theirs", "shared"), noon.Add(time.Hour)),
 		)
 	})
 	if a, err := db.Artifact(t.Context(), web, string(dg("index"))); err != nil || a.Total != 100+2*10 {

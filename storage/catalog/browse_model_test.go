@@ -64,7 +64,7 @@ func (w world) anyStep(random *rand.Rand, tx *Tx) error {
 		return err
 	case 9:
 		_, err := tx.ForgetTagged(d)
-		return err
+		return errors.Join(err, dayAfter(tx))
 	case 10, 11:
 		_, err := tx.PutLastPull(repo, d, LastPull{noon, "alice"})
 		return err

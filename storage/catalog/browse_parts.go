@@ -13,6 +13,9 @@ import (
 // they like, and a sum of that must not be more than a number holds.
 const mostClaimed = 1 << 44
 
+// A + before a column keeps both databases from looking up rows by it: PostgreSQL plans a statement
+// once for repositories of all sizes, and would read all that a large one has.
+
 // addTotals says how large artifacts are with all they are made of. Of what a hosted repository
 // has by a manifest's word only, it is not said here what it is made of: see AddManifest.
 func (db *DB) addTotals(ctx context.Context, s shelf, all []Artifact) error {
@@ -33,7 +36,7 @@ func (db *DB) addTotals(ctx context.Context, s shelf, all []Artifact) error {
 				SELECT f.manifest_id, f.child_id, f.size, f.media_type IS NOT NULL FROM refs f WHERE f.manifest_id IN (`+roots+`)
 				UNION
 				SELECT p.root, f.child_id, f.size, f.media_type IS NOT NULL FROM parts p
-				JOIN links l ON l.content_id = p.id AND l.repository_id = `+repository+` AND l.direct >= `+direct+`
+				JOIN links l ON l.content_id = p.id AND +l.repository_id = `+repository+` AND l.direct >= `+direct+`
 				JOIN refs f ON f.manifest_id = p.id
 				WHERE p.manifest)
 			SELECT root, SUM(size) FROM (SELECT root, id, MAX(CASE WHEN size > `+most+` THEN `+most+` ELSE size END) AS size
@@ -66,7 +69,7 @@ func (db *DB) addTags(ctx context.Context, s shelf, all []Artifact) error {
 		}
 		var c conditions
 		in(&c, "t.digest", keys)
-		c.where("t.digest IS NOT NULL AND t.repository_id = %s AND t.gone = 0", s.id)
+		c.where("t.digest IS NOT NULL AND +t.repository_id = %s AND t.gone = 0", s.id)
 		err := db.read.each(ctx, `SELECT t.tag, `+tagColumns+` FROM tags t`+c.String()+` ORDER BY t.tag`, c.args, func(rows *sql.Rows) error {
 			t, err := scanNamedTag(rows.Scan)
 			if err != nil {

@@ -16,6 +16,9 @@ type content struct {
 	key []byte // the packed digest
 	row
 	saved row // as the database has it
+
+	removal removal // the last one; where several nodes write
+	asked   bool    // it is known
 }
 
 type row struct {
@@ -36,6 +39,7 @@ type repository struct {
 	updatedAt int64
 	changedAt int64 // the newest change of this transaction
 	manifests int64 // how many more this transaction gives it
+	unlinks   bool  // links of it are being removed, or were lately; where several nodes write
 }
 
 // AddManifest says that the content of m is stored, that repo has it, and what it refers to.
@@ -46,8 +50,14 @@ type repository struct {
 // there, is kept for it and may be read (Held) only as far as it was linked itself. Or whoever
 // pushes a manifest that names what others have could read it, keep it here, or learn from a
 // quota that it is here.
+//
+// Where several nodes write it may fail with an [Unplaced], which does not spoil the transaction.
 func (tx *Tx) AddManifest(repo registry.Repo, m registry.Manifest, refs registry.References) error {
-	if err := tx.addManifest(repo, m, refs); err != nil {
+	err := tx.addManifest(repo, m, refs)
+	if _, ok := errors.AsType[*Unplaced](err); ok {
+		return err
+	}
+	if err != nil {
 		return tx.spoil(err, "add manifest %s to %s", m.Digest, repo)
 	}
 	return nil
@@ -55,6 +65,9 @@ func (tx *Tx) AddManifest(repo registry.Repo, m registry.Manifest, refs registry
 
 func (tx *Tx) addManifest(repo registry.Repo, m registry.Manifest, refs registry.References) error {
 	c, err := tx.find(m.Digest)
+	if err == nil {
+		err = tx.arrive(c, repo, m.Digest)
+	}
 	if err != nil {
 		return err
 	}
@@ -104,27 +117,22 @@ func (tx *Tx) addManifest(repo registry.Repo, m registry.Manifest, refs registry
 }
 
 // AddBlob says that the content of a blob is stored and that repo has it. Again is harmless,
-// and corrects the size.
+// and corrects the size. Where several nodes write it may fail with an [Unplaced], which does not
+// spoil the transaction.
 func (tx *Tx) AddBlob(repo registry.Repo, d registry.Digest, size int64) error {
 	c, err := tx.find(d)
+	if err == nil {
+		err = tx.arrive(c, repo, d)
+	}
+	if _, ok := errors.AsType[*Unplaced](err); ok {
+		return err
+	}
 	if err == nil {
 		c.keep(size)
 		err = tx.linkWhole(c, repo)
 	}
 	if err != nil {
 		return tx.spoil(err, "add blob %s to %s", d, repo)
-	}
-	return nil
-}
-
-// LinkOnly says that repo has a digest, whether its content is stored or not.
-func (tx *Tx) LinkOnly(repo registry.Repo, d registry.Digest) error {
-	c, err := tx.find(d)
-	if err == nil {
-		err = tx.linkWhole(c, repo)
-	}
-	if err != nil {
-		return tx.spoil(err, "link %s to %s", d, repo)
 	}
 	return nil
 }
@@ -287,7 +295,11 @@ func (tx *Tx) find(d registry.Digest) (*content, error) {
 		return c, nil
 	}
 	c := &content{key: key}
-	err = tx.one(`SELECT `+contentColumns+` FROM content c WHERE c.digest = $1`, []any{key}, c.columns()...)
+	if tx.db.Shared() {
+		err = tx.findShared(c)
+	} else {
+		err = tx.one(`SELECT `+contentColumns+` FROM content c WHERE c.digest = $1`, []any{key}, c.columns()...)
+	}
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
@@ -353,10 +365,14 @@ func (tx *Tx) repository(repo registry.Repo) (*repository, error) {
 	}
 	name := repo.String()
 	r := &repository{project: registry.SplitRepo(name).Project}
-	err := tx.one(`SELECT id, listed, updated_at FROM repositories WHERE name = $1`, []any{name}, &r.id, &r.listed, &r.updatedAt)
+	unlinks := `0`
+	if tx.db.Shared() {
+		unlinks = `CASE WHEN EXISTS (SELECT 1 FROM unlinks u WHERE u.repository = $1) THEN 1 ELSE 0 END`
+	}
+	err := tx.one(`SELECT id, listed, updated_at, `+unlinks+` FROM repositories WHERE name = $1`, []any{name}, &r.id, &r.listed, &r.updatedAt, &r.unlinks)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = tx.one(`INSERT INTO repositories (name, project, created_at) VALUES ($1, $2, $3) RETURNING id`,
-			[]any{name, r.project, millis(time.Now())}, &r.id)
+		err = tx.one(`INSERT INTO repositories (name, project, created_at) VALUES ($1, $2, $3) RETURNING id, `+unlinks,
+			[]any{name, r.project, millis(time.Now())}, &r.id, &r.unlinks)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", repo, err)

@@ -24,6 +24,7 @@ type durable struct {
 	turn  chan struct{} // closed when it has to lead those that wait
 	ended chan struct{} // closed when it has been committed, or has to run alone
 	alone bool          // readable then
+	err   error         // what ended it otherwise
 }
 
 // Durable is Update for what must not be lost: when it returns nil, a power cut takes nothing of
@@ -54,30 +55,31 @@ func (db *DB) Durable(ctx context.Context, fn func(*Tx) error) error {
 		}
 	}
 	if !call.alone {
-		return nil
+		return call.err
 	}
 	return db.commit(ctx, true, fn)
 }
 
 // lead waits for the turn to write and commits all that wait by then, call among them.
 func (db *DB) lead(ctx context.Context, call *durable) error {
-	conn, err := db.write.db.Conn(ctx)
+	t, err := db.begin(ctx, true)
 	if err != nil {
 		db.queue.pass(call)
-		return fmt.Errorf("catalog: begin: %w", db.explain(err))
+		return err
 	}
 	all := db.queue.take()
 	var fresh []string
 	func() {
-		defer conn.Close()
+		// The end of one call's ctx is not that of the others.
+		ctx := context.WithoutCancel(ctx)
+		defer func() { t.end(ctx, err) }()
 		// One that panics fails here, and panics again where it was called from.
 		defer func() {
 			if recover() != nil {
 				err = errors.New("a panic")
 			}
 		}()
-		// The end of one call's ctx is not that of the others.
-		fresh, err = db.updateOn(context.WithoutCancel(ctx), conn, true, func(tx *Tx) error {
+		fresh, err = t.run(ctx, func(tx *Tx) error {
 			for _, one := range all {
 				if err := one.fn(tx); err != nil {
 					return err
@@ -90,7 +92,12 @@ func (db *DB) lead(ctx context.Context, call *durable) error {
 		db.prepare(ctx, fresh)
 	}
 	for _, one := range all {
-		one.alone = err != nil
+		if errors.Is(err, ErrUnavailable) {
+			// That is nobody's own fault, and it may all have been written.
+			one.err = err
+		} else {
+			one.alone = err != nil
+		}
 		close(one.ended)
 	}
 	db.queue.next()

@@ -250,7 +250,7 @@ func testAlgorithms(t *testing.T, db *DB) {
 		refs := registry.References{Layers: []registry.Descriptor{{Digest: long, Size: 9}}}
 		m := registry.Manifest{Descriptor: registry.Descriptor{MediaType: registry.MediaTypeOCIManifest, Digest: digest.SHA512.FromString("image"), Size: 1}}
 		return errors.Join(tx.AddManifest(busybox, m, refs), tx.AddBlob(busybox, long, 9), tx.AddBlob(busybox, dg("long"), 3),
-			tx.PutTag(busybox, "long", Tag{Descriptor: m.Descriptor}), tx.Touch([]registry.Digest{long}, noon))
+			tx.PutTag(busybox, "long", Tag{Descriptor: m.Descriptor}), aged(tx, []registry.Digest{long}, noon))
 	})
 	if got, err := db.Find(t.Context(), busybox, long); err != nil || got != (Found{Linked: true, Direct: true, Stored: true, Size: 9}) {
 		t.Errorf("Find = %+v, %v", got, err)

@@ -49,6 +49,7 @@ func (tx *Tx) forget(d registry.Digest) ([]registry.Repo, error) {
 		return nil, err
 	}
 	tx.bare[c] = struct{}{}
+	tx.tell(Change{Topic: ContentGone, Digest: d})
 	return repos, tx.leave(c, repos)
 }
 
@@ -94,7 +95,7 @@ func (tx *Tx) takeBack(c *content, r *repository) error {
 		if !c.mediaType.Valid {
 			grace = millis(time.Now())
 		}
-		_, err := tx.exec(`UPDATE links SET through = through - 1, linked_at = CASE WHEN $3 > 0 THEN $3 ELSE linked_at END
+		_, err := tx.exec(`UPDATE links SET through = through - 1, linked_at = CASE WHEN CAST($3 AS BIGINT) > 0 THEN $3 ELSE linked_at END
 			WHERE content_id = $1 AND repository_id = $2`, c.id, r.id, grace)
 		return err
 	}
@@ -136,27 +137,55 @@ func (tx *Tx) leave(c *content, repos []registry.Repo) error {
 }
 
 // Touch says that stored content was used at the given time, be that earlier or later than what
-// the catalog knew. Digests that are not stored are passed over.
+// the catalog knew. Where several nodes write, an earlier one counts for nothing: a node that tries
+// again what it could not write says nothing of what others have used since. Digests that are not
+// stored are passed over.
 //
 // It is meant for some thousand at once and now and then: recency need not be exact to evict
-// well, and a write for each pull would be most of what a pull costs.
+// well, and a write for each pull would be most of what a pull costs. Those of one call are one
+// statement where the database is elsewhere, and a round trip for each would be a turn to write that
+// nobody else has for as long.
 func (tx *Tx) Touch(digests []registry.Digest, at time.Time) error {
+	keys := make([][]byte, 0, len(digests))
 	for _, d := range digests {
-		if err := tx.touch(d, millis(at)); err != nil {
+		key, err := pack(d)
+		if err != nil {
 			return tx.spoil(err, "touch %s", d)
+		}
+		keys = append(keys, key)
+	}
+	touch := tx.touchEach
+	if tx.db.Shared() {
+		touch = tx.touchAll
+	}
+	if err := touch(keys, millis(at)); err != nil {
+		return tx.spoil(err, "touch %d digests", len(digests))
+	}
+	return nil
+}
+
+func (tx *Tx) touchEach(keys [][]byte, at int64) error {
+	for _, key := range keys {
+		n, err := tx.exec(`UPDATE content SET used_at = $1 WHERE digest = $2 AND stored = 1`, at, key)
+		if err != nil {
+			return err
+		}
+		if c := tx.content[string(key)]; n > 0 && c != nil {
+			c.usedAt, c.saved.usedAt = at, at
 		}
 	}
 	return nil
 }
 
-func (tx *Tx) touch(d registry.Digest, at int64) error {
-	key, err := pack(d)
+func (tx *Tx) touchAll(keys [][]byte, at int64) error {
+	_, err := tx.exec(`UPDATE content SET used_at = $1 WHERE digest = ANY($2::bytea[]) AND stored = 1 AND used_at < $1`, at, keys)
 	if err != nil {
 		return err
 	}
-	n, err := tx.exec(`UPDATE content SET used_at = $1 WHERE digest = $2 AND stored = 1`, at, key)
-	if c := tx.content[string(key)]; err == nil && n > 0 && c != nil {
-		c.usedAt, c.saved.usedAt = at, at
+	for _, key := range keys {
+		if c := tx.content[string(key)]; c != nil && c.saved.stored {
+			c.usedAt, c.saved.usedAt = max(c.usedAt, at), max(c.saved.usedAt, at)
+		}
 	}
-	return err
+	return nil
 }

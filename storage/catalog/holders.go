@@ -14,7 +14,8 @@ import (
 const nobody int64 = 0
 
 // sets remembers rows of holders. What a row stands for never changes, and rows are never
-// removed, so a remembered one is right for ever.
+// removed, so a remembered one is right for ever, whichever node made it; or until a server comes
+// back without its last transactions.
 type sets struct {
 	mu       sync.Mutex
 	projects map[int64][]string // sorted
@@ -48,6 +49,13 @@ func (s *sets) learn(changes setChanges) {
 	}
 	maps.Copy(s.ids, changes.ids)
 	maps.Copy(s.projects, changes.projects)
+}
+
+// forget forgets all of them.
+func (s *sets) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids, s.projects = nil, nil
 }
 
 func (s *sets) byID(id int64) ([]string, bool) {

@@ -48,7 +48,7 @@ func testLastPulls(t *testing.T, db *DB) {
 	pull(web, "image", noon, "Alice", true) // another node is late with it
 	last(web, "image", first, "alice")
 	update(t, db, func(tx *Tx) error {
-		return errors.Join(tx.Touch(dgs("image"), later), tx.Pulled(web, "1", later))
+		return errors.Join(aged(tx, dgs("image"), later), tx.Pulled(web, "1", later))
 	})
 	last(web, "image", first, "alice")
 	pull(web, "image", later, "", true)
@@ -63,7 +63,7 @@ func testLastPulls(t *testing.T, db *DB) {
 	update(t, db, add)
 	last(web, "image", time.Time{}, "")
 	pull(web, "image", first, "bob", true)
-	update(t, db, func(tx *Tx) error { _, err := tx.ForgetTagged(dg("image")); return err })
+	update(t, db, func(tx *Tx) error { _, err := tx.ForgetTagged(dg("image")); return errors.Join(err, dayAfter(tx)) })
 	recount(t, db)
 	update(t, db, add)
 	last(web, "image", time.Time{}, "")

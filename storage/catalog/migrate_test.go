@@ -43,7 +43,7 @@ func TestBrowseMigration(t *testing.T) {
 			tx.AddBlob(api, dg("layer"), 10), tx.PutTag(etcd, "gone", gone),
 			tx.PutTag(busybox, "1", Tag{Descriptor: blob("one", 100), ChangedAt: noon}),
 			tx.PutTag(web, "1", Tag{Descriptor: blob("index", 100), ChangedAt: noon.Add(100_000 * time.Hour)}), tx.Pulled(web, "1", noon),
-			tx.Touch(dgs("two"), noon), tx.AddAudit(Entry{At: noon}),
+			aged(tx, dgs("two"), noon), tx.AddAudit(Entry{At: noon}),
 		)
 	})
 	definitions := func() string {

@@ -139,12 +139,12 @@ func (w world) step(random *rand.Rand, tx *Tx, m model, at time.Time) error {
 		link()
 		m.known[d] = made
 		m.stored[d] = Cold{d, 100, at}
-		return errors.Join(made.add(tx, repo), tx.Touch([]registry.Digest{d}, at))
+		return errors.Join(made.add(tx, repo), aged(tx, []registry.Digest{d}, at))
 	case 3, 4, 5:
 		size := int64(random.IntN(1000))
 		link()
 		m.stored[d] = Cold{d, size, at}
-		return errors.Join(tx.AddBlob(repo, d, size), tx.Touch([]registry.Digest{d}, at))
+		return errors.Join(tx.AddBlob(repo, d, size), aged(tx, []registry.Digest{d}, at))
 	case 6:
 		link()
 		return tx.LinkOnly(repo, d)
@@ -152,7 +152,7 @@ func (w world) step(random *rand.Rand, tx *Tx, m model, at time.Time) error {
 		if cold, ok := m.stored[d]; ok {
 			m.stored[d] = Cold{d, cold.Size, at}
 		}
-		return tx.Touch([]registry.Digest{d}, at)
+		return aged(tx, []registry.Digest{d}, at)
 	}
 	var want []registry.Repo
 	for repo, digests := range m.links {

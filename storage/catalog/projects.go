@@ -47,7 +47,17 @@ type Policy struct {
 	Deny  []string `json:"deny,omitempty"`
 	Pin   []string `json:"pin,omitempty"`
 
+	Cooldown    *time.Duration `json:"cooldown,omitempty"`     // a tag follows upstream only when it has been there for so long
+	CooldownNew bool           `json:"cooldown_new,omitempty"` // and one that is new here is served only then
+	Verify      *Verify        `json:"verify,omitempty"`       // nil: signatures are not looked at
+
 	KeepGone bool `json:"keep_gone,omitempty"` // a tag that upstream no longer has is still served
+}
+
+// Verify says what a proxy asks of signatures.
+type Verify struct {
+	Mode string   `json:"mode"` // "warn" or "enforce"
+	Keys []string `json:"keys"` // public keys in PEM
 }
 
 // PutProject writes a project, over what is there of that name. Its number and its creation stay,
@@ -117,7 +127,7 @@ func (tx *Tx) DeleteProject(name string) error {
 	if err := tx.DropProject(name); err != nil {
 		return err
 	}
-	if err := errors.Join(tx.forgetGone(name), tx.deserted(name), tx.forgetPermissions(name)); err != nil {
+	if err := errors.Join(tx.forgetGone(name), tx.deserted(name), tx.forgetPermissions(name), tx.forgetPolicies(name)); err != nil {
 		return tx.spoil(err, "delete project %s", name)
 	}
 	return nil
@@ -147,6 +157,7 @@ func (tx *Tx) DropProject(name string) error {
 
 // changed tells whoever keeps projects, users or rights in memory that they are others now.
 func (tx *Tx) changed() error {
+	tx.tell(Change{Topic: Rules})
 	_, err := tx.exec(`UPDATE changes SET generation = generation + 1`)
 	return err
 }

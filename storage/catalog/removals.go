@@ -13,10 +13,11 @@ import (
 
 // Removal is content that the catalog has forgotten and whose files may still be there: whoever
 // has it forgotten removes those next and then says so with Removed. When a crash comes between,
-// the removal is still listed and can be brought to its end.
+// the removal is still listed and can be brought to its end by whoever takes it over (TakeOver).
 type Removal struct {
 	Digest   registry.Digest
 	Holdings []Holding
+	claim    claim
 }
 
 // Holding is a repository that had linked a digest directly, with the tags that pointed to it,
@@ -26,15 +27,18 @@ type Holding struct {
 	Tags []string
 }
 
-// ForgetTagged is Forget for content that is going for good: the tags of its repositories that
-// point to it go too, and its removal is listed until Removed.
+// ForgetTagged is Forget for content that is going for good: the tags of its repositories that point to it
+// go too, all but what a hold needs of them, and its removal is listed until Removed. Where several nodes
+// write, it is known of these tags that they were forgotten, so that a node which moves one meanwhile looks
+// again whether its link went with the removal.
 func (tx *Tx) ForgetTagged(d registry.Digest) (Removal, error) {
 	repos, err := tx.Forget(d)
 	if err != nil {
 		return Removal{}, err
 	}
 	r := Removal{Digest: d}
-	if r.Holdings, err = tx.unfinished(d); err != nil {
+	var open bool
+	if r.Holdings, open, err = tx.unfinished(d); err != nil {
 		return Removal{}, tx.spoil(err, "look for an earlier removal of %s", d)
 	}
 	for _, repo := range repos {
@@ -43,14 +47,51 @@ func (tx *Tx) ForgetTagged(d registry.Digest) (Removal, error) {
 			return Removal{}, err
 		}
 		for _, tag := range tags {
-			if err := tx.DeleteTag(repo, tag); err != nil {
+			if err := tx.leaveTag(repo, tag, d); err != nil {
 				return Removal{}, err
 			}
 		}
-		r.Holdings = append(r.Holdings, Holding{repo, tags})
+		h := Holding{repo, tags}
+		if err := tx.bury(h, d); err != nil {
+			return Removal{}, err
+		}
+		r.Holdings = append(r.Holdings, h)
 	}
-	if err := tx.list(r); err != nil {
+	if err := tx.list(&r, open); err != nil {
 		return Removal{}, tx.spoil(err, "list the removal of %s", d)
+	}
+	return r, nil
+}
+
+// ForgetStray lists the removal of content that is in the layout and not in the catalog, if that is
+// so: ok is false when it is stored.
+func (tx *Tx) ForgetStray(d registry.Digest) (r Removal, ok bool, err error) {
+	c, err := tx.find(d)
+	if err != nil {
+		return Removal{}, false, tx.spoil(err, "look whether %s is stored", d)
+	}
+	if c.stored {
+		return Removal{}, false, nil
+	}
+	r, err = tx.ForgetTagged(d)
+	return r, true, err
+}
+
+// Suspect lists a removal of content whose row and links stay: what lies in the layout under its digest
+// is not it, and is to go from there. It is for a catalog that several nodes write, where whoever stores
+// the content meanwhile puts it once more after the end. ErrNotOurs, which does not spoil the
+// transaction, says that the content is going anyway.
+func (tx *Tx) Suspect(d registry.Digest) (Removal, error) {
+	r := Removal{Digest: d}
+	_, open, err := tx.unfinished(d)
+	if err == nil && open {
+		return Removal{}, fmt.Errorf("remove %s: %w", d, ErrNotOurs)
+	}
+	if err == nil {
+		err = tx.list(&r, false)
+	}
+	if err != nil {
+		return Removal{}, tx.spoil(err, "list the removal of what should be %s", d)
 	}
 	return r, nil
 }
@@ -78,6 +119,15 @@ func (tx *Tx) cold(d registry.Digest, projects []string, usedBefore time.Time) (
 	if err != nil || !subset(holders, projects) {
 		return false, err
 	}
+	if len(holders) == 0 {
+		// Without a holder it may be an import's, which is going to have it.
+		if err := tx.unstaged(); err != nil {
+			if errors.Is(err, ErrStaging) {
+				err = nil
+			}
+			return false, err
+		}
+	}
 	for _, project := range holders {
 		// It may have become one since the caller looked.
 		if hosted, err := tx.hosted(project); err != nil || hosted {
@@ -87,25 +137,63 @@ func (tx *Tx) cold(d registry.Digest, projects []string, usedBefore time.Time) (
 	return true, nil
 }
 
-// unfinished returns the links of a removal of the same digest that never came to its end.
-func (tx *Tx) unfinished(d registry.Digest) (holdings []Holding, err error) {
+// ForgetLost is ForgetTagged for content whose bytes were found gone at a time, if that may still be true of
+// it. It does nothing, and ok is false, when it was used since, as it is by whoever stores it again; and when
+// a hosted project has it: that would lose its tags and what is below them, of which nobody else has any,
+// while a push heals it where it is.
+func (tx *Tx) ForgetLost(d registry.Digest, at time.Time) (r Removal, ok bool, err error) {
+	c, err := tx.find(d)
+	if err != nil {
+		return Removal{}, false, tx.spoil(err, "look whether %s is stored", d)
+	}
+	if c.stored && c.usedAt >= millis(at) {
+		return Removal{}, false, nil
+	}
+	if pushed, err := tx.pushed(c); err != nil || pushed {
+		return Removal{}, false, err
+	}
+	r, err = tx.ForgetTagged(d)
+	return r, true, err
+}
+
+// pushed reports whether a hosted project has c.
+func (tx *Tx) pushed(c *content) (bool, error) {
+	projects, err := tx.holders(c.holders)
+	if err != nil {
+		return false, tx.spoil(err, "look who has content")
+	}
+	for _, project := range projects {
+		hosted, err := tx.hosted(project)
+		if err != nil {
+			return false, tx.spoil(err, "look whether project %s is a hosted one", project)
+		}
+		if hosted {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// unfinished returns the links of a removal of the same digest that has not come to its end, and
+// whether there is one.
+func (tx *Tx) unfinished(d registry.Digest) (holdings []Holding, open bool, err error) {
 	key, err := pack(d)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var text string
-	err = tx.one(`SELECT holdings FROM removals WHERE digest = $1`, []any{key}, &text)
+	err = tx.one(`SELECT holdings FROM removals WHERE digest = $1 AND ended_at = 0`, []any{key}, &text)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &holdings)
 	}
-	return holdings, err
+	return holdings, true, err
 }
 
 // list writes a removal down, over what there is of an earlier one.
-func (tx *Tx) list(r Removal) error {
+func (tx *Tx) list(r *Removal, open bool) error {
 	key, err := pack(r.Digest)
 	if err != nil {
 		return err
@@ -114,19 +202,27 @@ func (tx *Tx) list(r Removal) error {
 	if err != nil {
 		return err
 	}
+	if tx.db.Shared() {
+		return tx.claim(r, key, string(all), open)
+	}
 	_, err = tx.exec(`INSERT INTO removals (digest, holdings) VALUES ($1, $2)
 		ON CONFLICT (digest) DO UPDATE SET holdings = excluded.holdings`, key, string(all))
 	return err
 }
 
-// Removed says that the files of a removal are gone. There need be none.
-func (tx *Tx) Removed(d registry.Digest) error {
-	key, err := pack(d)
-	if err == nil {
+// Removed says that the files of a removal are gone. It need not be listed; where several nodes write
+// it is ended by whoever has it, and by nobody who had it.
+func (tx *Tx) Removed(r Removal) error {
+	key, err := pack(r.Digest)
+	switch {
+	case err != nil:
+	case tx.db.Shared():
+		err = tx.endRemoval(r, key)
+	default:
 		_, err = tx.exec(`DELETE FROM removals WHERE digest = $1`, key)
 	}
 	if err != nil {
-		return tx.spoil(err, "end the removal of %s", d)
+		return tx.spoil(err, "end the removal of %s", r.Digest)
 	}
 	return nil
 }
@@ -144,7 +240,7 @@ func (db *DB) Removals(ctx context.Context, after registry.Digest, n int) ([]Rem
 	}
 	var all []Removal
 	err = db.read.each(ctx, `SELECT r.digest, r.holdings FROM removals r
-		WHERE r.digest > $1 AND NOT EXISTS (SELECT 1 FROM content c WHERE c.digest = r.digest AND c.stored = 1)
+		WHERE r.digest > $1 AND r.ended_at = 0 AND NOT EXISTS (SELECT 1 FROM content c WHERE c.digest = r.digest AND c.stored = 1)
 		ORDER BY r.digest LIMIT $2`, []any{key, limit(n)}, func(rows *sql.Rows) error {
 		r, err := scanRemoval(rows)
 		all = append(all, r)

@@ -60,3 +60,18 @@ func (db *DB) Setting(ctx context.Context, name string, value any) error {
 	}
 	return nil
 }
+
+// Setting reads a setting into value, or returns ErrNotFound, which does not spoil the transaction, and
+// leaves it.
+func (tx *Tx) Setting(name string, value any) error {
+	text, err := only(tx, "setting "+name, `SELECT value FROM settings WHERE name = $1`, []any{name}, func(scan func(...any) error) (text string, err error) {
+		return text, scan(&text)
+	})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(text), value); err != nil {
+		return tx.spoil(err, "read setting %s", name)
+	}
+	return nil
+}

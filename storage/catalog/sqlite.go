@@ -123,7 +123,7 @@ func sqlitePool(path string, connections int, settings url.Values) (*pool, error
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	return newPool(db), nil
+	return newPool(db, nil), nil
 }
 
 // probe reads what goose is going to read. Goose takes an error here for a table that is

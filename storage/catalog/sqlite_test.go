@@ -17,16 +17,7 @@ func TestSQLite(t *testing.T) {
 
 func openAt(t testing.TB, path string) *DB {
 	t.Helper()
-	db, err := Open(t.Context(), "sqlite:"+path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return db
+	return openURL(t, "sqlite:"+path)
 }
 
 // whole asks SQLite itself whether the file is in order.
@@ -120,7 +111,7 @@ func TestOpenRefuses(t *testing.T) {
 		want string
 		is   error
 	}{
-		{"a database that is not built in", func(*testing.T) string { return "postgres://localhost/roadstead" }, "only sqlite:", nil},
+		{"a database that is not built in", func(*testing.T) string { return "mysql://localhost/roadstead" }, "only sqlite:", nil},
 		{"an empty path", func(*testing.T) string { return "sqlite:" }, "only sqlite:", nil},
 		{"a schema of a newer program", newerSchema, "its schema is version 1000000, and this program knows versions up to", nil},
 		{"a file that is no database", func(t *testing.T) string {

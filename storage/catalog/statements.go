@@ -11,14 +11,24 @@ import (
 // pool is some connections and the statements that are prepared on them. Parsing and planning
 // costs several times what running a small statement does.
 type pool struct {
-	db *sql.DB
+	db     *sql.DB
+	remote *remote // of a database elsewhere, whose driver prepares by itself
+	seats  seats   // of that
 
 	mu       sync.RWMutex
 	prepared map[string]*sql.Stmt
 }
 
-func newPool(db *sql.DB) *pool {
-	return &pool{db: db, prepared: map[string]*sql.Stmt{}}
+func newPool(db *sql.DB, remote *remote) *pool {
+	return &pool{db: db, remote: remote, prepared: map[string]*sql.Stmt{}}
+}
+
+// statement is a prepared one, or one that is prepared for each connection when it first runs there.
+// To keep the former for many connections that come and go is what a *sql.Stmt is bad at.
+type statement interface {
+	ExecContext(ctx context.Context, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, args ...any) *sql.Row
 }
 
 // known returns the statement of a query if it is prepared already.
@@ -29,7 +39,10 @@ func (p *pool) known(query string) *sql.Stmt {
 }
 
 // prepare returns the statement of a query. It may wait for a connection.
-func (p *pool) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+func (p *pool) prepare(ctx context.Context, query string) (statement, error) {
+	if p.remote != nil {
+		return text{p.db, query}, nil
+	}
 	if stmt := p.known(query); stmt != nil {
 		return stmt, nil
 	}
@@ -51,24 +64,54 @@ func (p *pool) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 
 // one reads the only row of a query, or returns sql.ErrNoRows.
 func (p *pool) one(ctx context.Context, query string, args []any, dest ...any) error {
-	stmt, err := p.prepare(ctx, query)
+	return p.remote.ask(ctx, p.seats, func(ctx context.Context) error {
+		stmt, err := p.prepare(ctx, query)
+		if err != nil {
+			return err
+		}
+		return stmt.QueryRowContext(ctx, args...).Scan(dest...)
+	})
+}
+
+// answers returns nil when the database answers, whatever was known of it before: it asks also where
+// others are refused because somebody is asking already.
+func (p *pool) answers(ctx context.Context) error {
+	free, err := p.remote.seat(ctx, p.seats, p.remote.patience)
 	if err != nil {
 		return err
 	}
-	return stmt.QueryRowContext(ctx, args...).Scan(dest...)
+	defer free()
+	return p.remote.answer(ctx, func(ctx context.Context) error {
+		var one int
+		return p.db.QueryRowContext(ctx, `SELECT 1`).Scan(&one)
+	})
 }
 
 // each calls scan on every row of a query. scan must not use the pool.
 func (p *pool) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
-	stmt, err := p.prepare(ctx, query)
-	if err != nil {
+	var broken error // behind some rows, which must not come again
+	return p.remote.ask(ctx, p.seats, func(ctx context.Context) error {
+		if broken != nil {
+			return broken
+		}
+		stmt, err := p.prepare(ctx, query)
+		if err != nil {
+			return err
+		}
+		rows, err := stmt.QueryContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		n := 0
+		err = drain(rows, func(rows *sql.Rows) error {
+			n++
+			return scan(rows)
+		})
+		if n > 0 {
+			broken = err
+		}
 		return err
-	}
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return err
-	}
-	return drain(rows, scan)
+	})
 }
 
 // list reads all rows of a query. what is for its error.

@@ -35,8 +35,10 @@ func suite(t *testing.T, open func(t *testing.T) *DB) {
 		{"coldest", testColdest},
 		{"coldest is walked by pages, equal times included", testColdestPages},
 		{"only what is still cold is forgotten", testForgetCold},
+		{"what is lost is forgotten unless it is there again", testForgetLost},
 		{"a removal is listed until it has come to its end", testRemovals},
 		{"new content is warm", testNewContentIsWarm},
+		{"what an import has staged stays until it ends", testStage},
 		{"usage counts shared content once", testUsage},
 		{"an update is all or nothing", testUpdateAtomic},
 		{"a turn to write is waited for no longer than ctx", testUpdateQueue},
@@ -49,6 +51,9 @@ func suite(t *testing.T, open func(t *testing.T) *DB) {
 		{"a Durable that leaves is not waited for", testDurableLeaves},
 		{"hosted projects hold what they link themselves", testHosted},
 		{"what is loose is asked for again", testLoose},
+		{"verdicts", testVerdicts},
+		{"held tags", testHolds},
+		{"evicted tags", testEvictedTags},
 		{"users", testUsers},
 		{"members go with their project", testMembers},
 		{"robots", testRobots},
@@ -143,6 +148,20 @@ func update(t testing.TB, db *DB, fn func(tx *Tx) error) {
 	}
 }
 
+// aged has stored content used at a time, however much later it was, which Touch does not where several
+// nodes write.
+func aged(tx *Tx, digests []registry.Digest, at time.Time) error {
+	var keys [][]byte
+	for _, d := range digests {
+		key, err := pack(d)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, key)
+	}
+	return tx.touchEach(keys, millis(at))
+}
+
 func found(t testing.TB, db *DB, repo registry.Repo, name string) Found {
 	t.Helper()
 	f, err := db.Find(t.Context(), repo, dg(name))
@@ -150,4 +169,16 @@ func found(t testing.TB, db *DB, repo registry.Repo, name string) Found {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// LinkOnly says that repo has a digest, whether its content is stored or not.
+func (tx *Tx) LinkOnly(repo registry.Repo, d registry.Digest) error {
+	c, err := tx.find(d)
+	if err == nil {
+		err = tx.linkWhole(c, repo)
+	}
+	if err != nil {
+		return tx.spoil(err, "link %s to %s", d, repo)
+	}
+	return nil
 }

@@ -16,9 +16,13 @@ type Tag struct {
 	registry.Descriptor           // what it pointed to when last seen; no digest: it was never seen
 	CheckedAt           time.Time // when upstream last answered for it
 	ChangedAt           time.Time // when it was first seen to point here
-	Gone                bool      // upstream said at CheckedAt that there is no such tag
+	Gone                bool      // upstream said at CheckedAt that there is no such tag; see Evicted
 	PulledAt            time.Time // when it was last pulled, coarsely; in hosted projects only; PutTag leaves it
 }
+
+// Evicted reports whether nothing of the tag is here and upstream has not said that it is gone: it is held,
+// see Hold, and this is where it was.
+func (t Tag) Evicted() bool { return t.Gone && t.CheckedAt.IsZero() && t.Digest != "" }
 
 // PutTag writes a tag, over what is there.
 func (tx *Tx) PutTag(repo registry.Repo, tag string, t Tag) error {
@@ -69,6 +73,7 @@ func (tx *Tx) DeleteTag(repo registry.Repo, tag string) error {
 	if err != nil {
 		return tx.spoil(err, "delete tag %s:%s", repo, tag)
 	}
+	tx.tell(Change{Topic: TagGone, Repo: repo, Tag: tag})
 	tx.left[id] = struct{}{}
 	return nil
 }

@@ -203,7 +203,7 @@ func testProjectTags(t *testing.T, db *DB) {
 	err := db.ProjectTags(t.Context(), "docker.io", func(repo registry.Repo, tag string, d registry.Digest) error {
 		got = append(got, seen{repo, tag, d})
 		if len(got) == 5 { // nothing is held while fn runs
-			return db.Update(t.Context(), func(tx *Tx) error { return tx.Touch(dgs("any"), noon) })
+			return db.Update(t.Context(), func(tx *Tx) error { return aged(tx, dgs("any"), noon) })
 		}
 		return nil
 	})

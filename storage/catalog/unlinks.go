@@ -40,6 +40,7 @@ func (tx *Tx) unlink(repo registry.Repo, d registry.Digest) ([]Unlinked, error) 
 	if ok, err := tx.dropLink(c, repo); err != nil || !ok {
 		return nil, err
 	}
+	tx.tell(Change{Topic: ContentGone, Repo: repo, Digest: d})
 	tags, err := tx.TagsOf(repo, d)
 	if err != nil {
 		return nil, err
@@ -114,7 +115,11 @@ func (tx *Tx) Untag(repo registry.Repo, tag string) (Unlinked, error) {
 
 func (tx *Tx) listUnlinked(u Unlinked) error {
 	key, err := pack(u.Digest)
-	if err == nil {
+	switch {
+	case err != nil:
+	case tx.db.Shared():
+		err = tx.noteUnlinked(u, key)
+	default:
 		_, err = tx.exec(`INSERT INTO unlinks (repository, tag, digest) VALUES ($1, $2, $3)
 			ON CONFLICT (repository, tag, digest) DO NOTHING`, u.Repo.String(), u.Tag, key)
 	}
@@ -122,16 +127,30 @@ func (tx *Tx) listUnlinked(u Unlinked) error {
 }
 
 // Relinked says that a link is as the catalog says: it is gone from the layout, or there again and
-// wanted. There need be none listed.
+// wanted. There need be none listed. On a catalog that several nodes write it is for whoever takes
+// links away, in the transaction in which Wanted has said so.
 func (tx *Tx) Relinked(u Unlinked) error {
 	key, err := pack(u.Digest)
-	if err == nil {
+	switch {
+	case err != nil:
+	case tx.db.Shared():
+		err = tx.endUnlink(u, key)
+	default:
 		_, err = tx.exec(`DELETE FROM unlinks WHERE repository = $1 AND tag = $2 AND digest = $3`, u.Repo.String(), u.Tag, key)
 	}
 	if err != nil {
 		return tx.spoil(err, "end the removal of a link of %s", u.Repo)
 	}
 	return nil
+}
+
+// Linked says that a link which was forgotten is there again and wanted. Where several nodes write it
+// says nothing: whoever was taking it away sees that it is wanted, and puts it back.
+func (tx *Tx) Linked(u Unlinked) error {
+	if tx.db.Shared() {
+		return nil
+	}
+	return tx.Relinked(u)
 }
 
 // Unlinks calls fn for each link whose removal has not come to its end. An error of fn ends it and
@@ -146,7 +165,7 @@ func (db *DB) Unlinks(ctx context.Context, fn func(Unlinked) error) error {
 		if after.key == nil {
 			after.key = []byte{}
 		}
-		err = db.read.each(ctx, `SELECT repository, tag, digest FROM unlinks WHERE (repository, tag, digest) > ($1, $2, $3)
+		err = db.read.each(ctx, `SELECT repository, tag, digest FROM unlinks WHERE (repository, tag, digest) > ($1, $2, $3) AND ended_at = 0
 			ORDER BY repository, tag, digest LIMIT $4`, []any{after.name, after.Tag, after.key, page}, func(rows *sql.Rows) error {
 			var e entry
 			err := rows.Scan(&e.name, &e.Tag, &e.key)

@@ -18,7 +18,7 @@ type Tx struct {
 	inner context.Context // ctx without its end, for the statements
 	db    *DB
 	sql   *sql.Tx
-	stmts map[string]*sql.Stmt
+	stmts map[string]statement
 	fresh []string // queries that had to be prepared here
 	err   error    // the first one
 
@@ -30,6 +30,8 @@ type Tx struct {
 	counts   map[string]counts  // changes by project
 	left     map[int64]struct{} // repositories that lost something
 	bare     map[*content]struct{}
+	told     map[Change]struct{} // what other nodes have to know
+	placed   map[linkage]Placed  // what was known when things were put into the layout
 }
 
 // Update runs fn in a write transaction. All of what fn wrote is there when Update returns
@@ -62,34 +64,21 @@ func (db *DB) prepare(ctx context.Context, fresh []string) {
 }
 
 func (db *DB) update(ctx context.Context, synced bool, fn func(*Tx) error) (fresh []string, err error) {
-	conn, err := db.write.db.Conn(ctx) // this is where writers queue
+	t, err := db.begin(ctx, synced)
 	if err != nil {
-		return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
+		return nil, err
 	}
-	defer conn.Close()
-	return db.updateOn(ctx, conn, synced, fn)
+	defer func() { t.end(ctx, err) }()
+	return t.run(ctx, fn)
 }
 
-func (db *DB) updateOn(ctx context.Context, conn *sql.Conn, synced bool, fn func(*Tx) error) (fresh []string, err error) {
-	// Statements are too short to be worth interrupting, and watching ctx costs each of them
-	// as much again. So they do not see its end; Tx looks at it between two of them, and
-	// waiting for the lock of another process is bounded by busy_timeout.
-	inner := context.WithoutCancel(ctx)
-	if synced {
-		if err := db.sync(inner, conn, true); err != nil {
-			return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
-		}
-		// Should this not work, the next ones are slower.
-		defer db.sync(inner, conn, false)
-	}
-	t, err := conn.BeginTx(inner, nil)
-	if err != nil {
-		return nil, fmt.Errorf("catalog: begin: %w", db.explain(err))
-	}
-	defer t.Rollback() // when there was no commit, also because fn panicked
-
+// run calls fn and commits.
+func (t *turn) run(ctx context.Context, fn func(*Tx) error) (fresh []string, err error) {
+	db := t.db
 	tx := &Tx{
-		ctx: ctx, inner: inner, db: db, sql: t, stmts: map[string]*sql.Stmt{},
+		// Statements are too short to be worth interrupting, and watching ctx costs each of them
+		// as much again. So they do not see its end; Tx looks at it between two of them.
+		ctx: ctx, inner: context.WithoutCancel(ctx), db: db, sql: t.sql, stmts: map[string]statement{},
 		repos: map[registry.Repo]*repository{}, projects: map[string]bool{}, content: map[string]*content{},
 		usage: map[int64]Usage{}, counts: map[string]counts{}, left: map[int64]struct{}{}, bare: map[*content]struct{}{},
 	}
@@ -99,10 +88,10 @@ func (db *DB) updateOn(ctx context.Context, conn *sql.Conn, synced bool, fn func
 	if err := tx.settle(); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	if err := t.Commit(); err != nil {
+	if err := t.commit(); err != nil {
 		return nil, fmt.Errorf("catalog: commit: %w", db.explain(err))
 	}
-	if synced {
+	if t.synced {
 		if err := db.witness.Ask(); err != nil {
 			return nil, fmt.Errorf("catalog: commit: %w", err)
 		}
@@ -121,6 +110,9 @@ func (tx *Tx) settle() error {
 		return err
 	}
 	if err := tx.recount(); err != nil {
+		return err
+	}
+	if err := tx.announce(); err != nil {
 		return err
 	}
 	return tx.ready()
@@ -169,9 +161,12 @@ func (tx *Tx) spoil(err error, doing string, args ...any) error {
 	return err
 }
 
-func (tx *Tx) stmt(query string) (*sql.Stmt, error) {
+func (tx *Tx) stmt(query string) (statement, error) {
 	if err := tx.ready(); err != nil {
 		return nil, err
+	}
+	if tx.db.remote != nil {
+		return text{tx.sql, query}, nil
 	}
 	if stmt := tx.stmts[query]; stmt != nil {
 		return stmt, nil
@@ -182,12 +177,15 @@ func (tx *Tx) stmt(query string) (*sql.Stmt, error) {
 	}
 	stmt, err := tx.sql.PrepareContext(tx.inner, query)
 	if err != nil {
-		return nil, tx.db.explain(err)
+		return nil, tx.failure(err)
 	}
 	tx.stmts[query] = stmt
 	tx.fresh = append(tx.fresh, query)
 	return stmt, nil
 }
+
+// failure is the error of a statement as callers get it.
+func (tx *Tx) failure(err error) error { return tx.db.explain(tx.db.remote.judge(tx.inner, err)) }
 
 // exec runs a statement and returns how many rows it changed.
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
@@ -195,9 +193,11 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	result, err := stmt.ExecContext(tx.inner, args...)
+	ctx, cancel := tx.db.remote.bound(tx.inner)
+	defer cancel()
+	result, err := stmt.ExecContext(ctx, args...)
 	if err != nil {
-		return 0, tx.db.explain(err)
+		return 0, tx.failure(err)
 	}
 	return result.RowsAffected()
 }
@@ -208,7 +208,9 @@ func (tx *Tx) one(query string, args []any, dest ...any) error {
 	if err != nil {
 		return err
 	}
-	return tx.db.explain(stmt.QueryRowContext(tx.inner, args...).Scan(dest...))
+	ctx, cancel := tx.db.remote.bound(tx.inner)
+	defer cancel()
+	return tx.failure(stmt.QueryRowContext(ctx, args...).Scan(dest...))
 }
 
 // each calls scan on every row of a query. scan must not use tx.
@@ -217,9 +219,11 @@ func (tx *Tx) each(query string, args []any, scan func(*sql.Rows) error) error {
 	if err != nil {
 		return err
 	}
-	rows, err := stmt.QueryContext(tx.inner, args...)
+	ctx, cancel := tx.db.remote.bound(tx.inner)
+	defer cancel()
+	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
-		return tx.db.explain(err)
+		return tx.failure(err)
 	}
-	return tx.db.explain(drain(rows, scan))
+	return tx.failure(drain(rows, scan))
 }

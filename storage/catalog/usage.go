@@ -157,10 +157,11 @@ func (db *DB) coldest(ctx context.Context, projects []string, usedBefore time.Ti
 	for _, id := range sets {
 		// Uses are written a minute's worth at a time, with one time for all, so within the mark's
 		// own time the id decides.
-		err := db.read.each(ctx, `SELECT digest, size, used_at, id FROM content
-				WHERE stored = 1 AND holders_id = $1 AND used_at = $2 AND used_at < $3 AND id > $4
-			UNION ALL SELECT digest, size, used_at, id FROM content
-				WHERE stored = 1 AND holders_id = $1 AND used_at > $2 AND used_at < $3
+		// Each part is cut short by itself, or PostgreSQL reads all of it to sort it.
+		err := db.read.each(ctx, `SELECT digest, size, used_at, id FROM (SELECT digest, size, used_at, id FROM content
+				WHERE stored = 1 AND holders_id = $1 AND used_at = $2 AND used_at < $3 AND id > $4 ORDER BY id LIMIT $5) AS within
+			UNION ALL SELECT digest, size, used_at, id FROM (SELECT digest, size, used_at, id FROM content
+				WHERE stored = 1 AND holders_id = $1 AND used_at > $2 AND used_at < $3 ORDER BY used_at, id LIMIT $5) AS behind
 			ORDER BY 3, 4 LIMIT $5`,
 			[]any{id, after.usedAt, millis(usedBefore), after.id, limit(n)}, func(rows *sql.Rows) error {
 				cold, mark, err := scanCold(rows)

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// explained is what the API says of an image, as far as these tests look at it.
+type explained struct {
+	Ways []struct {
+		Client string
+		Steps  []struct {
+			Endpoint string
+			Self     bool
+			Outcomes []struct {
+				Here *struct {
+					Clause, Project, Refused, State string
+					Stored, Asks                    bool
+					Upstream                        []string
+				}
+			}
+		}
+	}
+}
+
+func (b *bureau) explain(user, body string) (e explained, text string) {
+	b.t.Helper()
+	_, answer := b.askAs(user, 200, "POST", "/api/roadstead/v1/explain", body)
+	if err := json.Unmarshal(answer, &e); err != nil {
+		b.t.Fatal(err)
+	}
+	return e, string(answer)
+}
+
+// Of a private project whoever may not pull from it is told what is told of one that is not there.
+func TestExplainByAPI(t *testing.T) {
+	b := openBureau(t)
+	v2 := "/api/v2.0"
+	registry, _ := b.ask(201, "POST", v2+"/registries", fmt.Sprintf(`{"name":"there","type":"docker-registry","url":%q,"allow_private":true}`, b.up.URL()))
+	b.ask(201, "POST", v2+"/projects", `{"project_name":"secret","public":false,"registry_id":`+registry[strings.LastIndexByte(registry, '/')+1:]+`}`)
+	b.ask(201, "POST", v2+"/users", fmt.Sprintf(`{"username":"outsider","email":"o@example.com","password":%q}`, apiPassword))
+	b.ask(200, "POST", "/api/roadstead/v1/projects/secret/repositories/team%252Fapp/tags/v1/refresh", "")
+	host := strings.TrimPrefix(b.url, "http://")
+	ask := func(user, project string) (explained, string) {
+		text := fmt.Sprintf("mirrors: { x.example: { endpoint: [ %q ], rewrite: { '(^.+$)': '%s/$1' } } }", b.url, project)
+		body, err := json.Marshal(map[string]any{"image": "x.example/team/app:v1", "registries": text, "no_default": true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.explain(user, string(body))
+	}
+
+	e, text := ask("admin", "secret")
+	here := e.Ways[0].Steps[0].Outcomes[0].Here
+	if len(e.Ways) != 2 || !e.Ways[0].Steps[0].Self || here == nil || here.Clause != "name" || here.Project != "secret" || here.State != "fresh" && here.State != "stale" || !here.Stored ||
+		len(here.Upstream) != 1 || here.Upstream[0] != b.up.URL()+"/v2/team/app/manifests/v1" {
+		t.Errorf("for an administrator: %s", text)
+	}
+	_, hidden := ask("outsider", "secret")
+	_, absent := ask("outsider", "absent")
+	if strings.ReplaceAll(hidden, "secret", "absent") != absent || strings.Contains(hidden, b.up.URL()) {
+		t.Errorf("an outsider is told\n%s\nof a private project, and of none\n%s", hidden, absent)
+	}
+	if _, text := b.explain("outsider", fmt.Sprintf(`{"image":"%s/secret/team/app:v1"}`, host)); strings.Contains(text, "direct") {
+		t.Errorf("an outsider is told of a private project by its name: %s", text)
+	}
+	if e, text := b.explain("outsider", `{"image":"declared.example/team/app:v1"}`); len(e.Ways) != 2 || e.Ways[0].Client != "direct" || e.Ways[1].Client != "ns" ||
+		e.Ways[1].Steps[0].Outcomes[0].Here.Clause != "ns" || !strings.HasPrefix(e.Ways[0].Steps[0].Endpoint, b.url) {
+		t.Errorf("without a file: %s", text)
+	}
+	for _, body := range []string{`{"image":"a b"}`, `{"image":"busybox","registries":"a: ["}`, `{"image":"busybox","registries":"mirrors: { a: { endpoint: [ ` + strings.Repeat("a,", 11) + ` ] } }"}`} {
+		b.ask(400, "POST", "/api/roadstead/v1/explain", body)
+	}
+}
+
+// Whoever asks is seen, by address and by what it calls itself.
+func TestClientsSeenByAPI(t *testing.T) {
+	b := openBureau(t)
+	for _, tag := range []string{"v1", "v1", "none"} {
+		b.get("/v2/declared.example/team/app/manifests/" + tag)
+	}
+	var seen []struct {
+		Address, Agent         string
+		Requests, Hits, Misses int64
+		Errors                 int64
+		LastRequest            string `json:"last_request"`
+		LastError              string `json:"last_error"`
+		Projects               []string
+	}
+	_, answer := b.ask(200, "GET", "/api/roadstead/v1/clients-seen?q=go-http", "")
+	if err := json.Unmarshal(answer, &seen); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != 1 || seen[0].Address != "127.0.0.1" || seen[0].Misses != 1 || seen[0].Hits != 1 || seen[0].Errors != 1 ||
+		seen[0].LastRequest != "manifest declared.example/team/app:none" || !strings.HasPrefix(seen[0].LastError, "404 manifest declared.example/team/app:none: ") || seen[0].Projects[0] != "declared.example" {
+		t.Errorf("seen: %s", answer)
+	}
+	if _, answer := b.ask(200, "GET", "/api/roadstead/v1/clients-seen?q=containerd", ""); string(answer) != "[]\n" {
+		t.Errorf("containerd has never asked: %s", answer)
+	}
+}
