@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -95,11 +96,16 @@ func TestWhatClientsCostACluster(t *testing.T) {
 			}
 		}
 	}
-	quiet()
-	start := time.Now()
-	time.Sleep(6 * time.Second)
-	idle := float64(statements.Statements()) / time.Since(start).Seconds()
-	t.Logf("%-40s %5.2f statements a second", "a node by itself", idle)
+	// What a node does by itself now and then, and what a slow machine makes it ask twice, is added to a
+	// round, and never taken from one: so one that is within the bounds is what the node and its clients cost.
+	idle := math.Inf(1)
+	for round := 0; round < rounds && idle > 6; round++ {
+		quiet()
+		start := time.Now()
+		time.Sleep(6 * time.Second)
+		idle = min(idle, float64(statements.Statements())/time.Since(start).Seconds())
+		t.Logf("%-40s %5.2f statements a second", "a node by itself", idle)
+	}
 	if idle > 6 {
 		t.Errorf("a node that nobody asks runs %.1f statements a second, want at most 6", idle)
 	}
@@ -118,8 +124,6 @@ func TestWhatClientsCostACluster(t *testing.T) {
 		{"HEAD of it", func(i int) error { return ask(http.MethodHead, layer(i)) }, 1.5, 1, false},
 		{"a push of an image of one layer", push, 80, 14, true},
 	} {
-		// What a node does by itself now and then, and what a slow machine makes it ask twice, is added to
-		// a round, and never taken from one: so one that is within the bounds is what the clients cost.
 		within := false
 		for round := 0; round < rounds && !within; round++ {
 			quiet()
