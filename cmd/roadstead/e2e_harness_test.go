@@ -321,14 +321,15 @@ var nextPort = func() *atomic.Uint32 {
 	return &n
 }()
 
-// eventually waits for something that happens by itself.
+// eventually waits for something that happens by itself. It looks the less often the longer that takes:
+// to look costs what the thing itself needs to happen, and nobody minds a twentieth more.
 func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(within)
-	for !ok() {
-		if time.Now().After(deadline) {
+	for start := time.Now(); !ok(); {
+		waited := time.Since(start)
+		if waited > within {
 			t.Fatalf("%s: not within %v", what, within)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(min(max(waited/20, 10*time.Millisecond), 250*time.Millisecond))
 	}
 }
