@@ -22,6 +22,7 @@ import (
 	"roadstead/registry/estate"
 	"roadstead/registry/registrytest"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const password = "Correct-Horse-1"
@@ -60,7 +61,7 @@ func open(t testing.TB) *rig {
 	r := &rig{t: t, upstream: registrytest.New(t), log: &safeBuffer{}, cleaner: &cleaner{}, content: &content{}, secrets: map[string]string{}, bodies: map[registry.Digest][]byte{}}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	r.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
+	r.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
 	r.must(err)
 	t.Cleanup(func() { r.db.Close() })
 	r.access, err = access.Open(t.Context(), access.Config{Catalog: r.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password, Log: logger})

@@ -24,6 +24,7 @@ import (
 	"roadstead/registry/upstream"
 	"roadstead/rewrite"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const password = "Correct-Horse-1"
@@ -79,7 +80,7 @@ func open(t testing.TB) *town {
 	dir := t.TempDir()
 	v := &town{t: t, content: map[registry.Digest][]byte{}, names: map[string][]string{"hub": {"docker.io"}, "declared": {"quay.io"}}}
 	var err error
-	if v.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
+	if v.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { v.db.Close() })

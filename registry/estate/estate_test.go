@@ -16,6 +16,7 @@ import (
 	"roadstead/registry"
 	"roadstead/registry/access"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const password = "Correct-Horse-1"
@@ -41,7 +42,7 @@ func open(t testing.TB) *land {
 	dir := t.TempDir()
 	l := &land{t: t}
 	var err error
-	if l.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
+	if l.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.db.Close() })

@@ -13,6 +13,7 @@ import (
 	"roadstead/registry/hosted"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 	"roadstead/storage/postgrestest"
 )
 
@@ -34,7 +35,7 @@ func startOutpost(t *testing.T, url, name string) *outpost {
 		}
 	}
 	o := &outpost{begun: make(chan struct{}, 8), goesOn: make(chan struct{}, 8)}
-	db, err := catalog.Open(t.Context(), url)
+	db, err := catalogtest.Open(t.Context(), url)
 	must(err)
 	a, err := access.Open(t.Context(), access.Config{Catalog: db, Directory: t.TempDir(), AdminPassword: password, Secret: "of the cluster"})
 	must(err)
