@@ -51,7 +51,7 @@ state = "%[1]s/state"
 		t.Fatal(err)
 	}
 	c.process = start(t, dir, "containerd", program, "--config", path)
-	eventually(t, time.Minute, "an answer from containerd", func() bool {
+	eventually(t, 20*time.Second, "an answer from containerd", func() bool {
 		if !listens(c.socket) {
 			return false // a program that says no more than that takes longer to say it
 		}

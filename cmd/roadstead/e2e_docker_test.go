@@ -37,7 +37,7 @@ func startDockerBy(t *testing.T, settings map[string]any) *dockerd {
 	config := writeJSON(t, filepath.Join(dir, "daemon.json"), settings)
 	d.process = start(t, dir, "dockerd", program, "--config-file", config, "--host", d.socket,
 		"--data-root", dir+"/root", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid")
-	eventually(t, time.Minute, "an answer from dockerd", func() bool {
+	eventually(t, 30*time.Second, "an answer from dockerd", func() bool {
 		if d.ended(0) {
 			t.Fatalf("dockerd ended: %v\n%s", d.err, tail(d.log, 4<<10))
 		}

@@ -87,7 +87,7 @@ func startUpstream(t testing.TB, c upstreamConfig) *upstream {
 // waitForHTTP waits until a server answers anything at all.
 func waitForHTTP(t testing.TB, p *process, client *http.Client, url string) {
 	t.Helper()
-	eventually(t, time.Minute, "an answer from "+p.name, func() bool {
+	eventually(t, 20*time.Second, "an answer from "+p.name, func() bool {
 		if p.ended(0) {
 			t.Fatalf("%s ended: %v\n%s", p.name, p.err, tail(p.log, 4<<10))
 		}
