@@ -424,20 +424,20 @@ func TestAdoptABucketIntoPostgreSQL(t *testing.T) {
 	img := recipe{seed: 951_000, layers: 2}.make(t, "1.0")
 	u.push(t, "team/app", img)
 	projects := map[string]any{"mirror": project(u.url, map[string]any{"public": true, "ttl": "1h"})}
-	alone := startNode(t, nodeConfig{storage: bucket, projects: projects})
+	alone := startNode(t, nodeConfig{plain: true, storage: bucket, projects: projects})
 	if err := alone.pull("mirror/team/app", "1.0", img); err != nil {
 		t.Fatal(err)
 	}
 	alone.terminate(30 * time.Second)
 	u.stop(t)
 
-	lost := newNode(t, nodeConfig{storage: bucket, projects: projects})
+	lost := newNode(t, nodeConfig{plain: true, storage: bucket, projects: projects})
 	if out, err := lost.command("serve"); err == nil || !strings.Contains(err.Error(), "has no catalog of it") {
 		t.Errorf("serve: %v: %s", err, out)
 	}
 	store := onPostgreSQL(t, database)
 	maps.Copy(store, bucket)
-	n := newNode(t, nodeConfig{storage: store, projects: projects})
+	n := newNode(t, nodeConfig{plain: true, storage: store, projects: projects})
 	if out, err := n.command("serve"); err == nil || !strings.Contains(err.Error(), "the catalog in PostgreSQL does not know it") {
 		t.Errorf("serve: %v: %s", err, out)
 	}
@@ -445,7 +445,7 @@ func TestAdoptABucketIntoPostgreSQL(t *testing.T) {
 		t.Fatalf("adopt: %v: %s", err, out)
 	}
 	n.start()
-	other := startNode(t, nodeConfig{storage: store, projects: projects})
+	other := startNode(t, nodeConfig{plain: true, storage: store, projects: projects})
 	for _, n := range []*node{n, other} {
 		if err := n.pull("mirror/team/app", "1.0", img); err != nil {
 			t.Error(err)

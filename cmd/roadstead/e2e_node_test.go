@@ -48,7 +48,11 @@ type nodeConfig struct {
 	storage  map[string]any // further keys of "storage"
 	more     map[string]any // further top-level keys
 	before   func(program string, args []string) (string, []string)
-	plain    bool // without the race detector, which watches the same code in other tests
+
+	// Without the race detector, which doubles what a node costs. It is for tests of what clients see and
+	// of what is left on a disk; flights, clusters, reloads, collections and whatever else does several
+	// things at once have the detector, and so have the tests of each package.
+	plain bool
 }
 
 // startNode starts roadstead and waits until it answers.
