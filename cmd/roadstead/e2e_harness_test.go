@@ -107,7 +107,8 @@ func built(t testing.TB, race bool) string {
 var (
 	buildPlain = sync.OnceValues(func() (string, error) { return build("roadstead") })
 	buildRace  = sync.OnceValues(func() (string, error) {
-		return build("roadstead-race", "-race", "-gcflags=modernc.org/...=-race=false -l") // as .ci/check does
+		// As .ci/check does.
+		return build("roadstead-race", "-race", "-gcflags=modernc.org/...=-race=false -l", "-gcflags=golang.org/x/crypto/argon2=-race=false -l")
 	})
 )
 

@@ -19,6 +19,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/registry/estate"
 	"roadstead/registry/registrytest"
 	"roadstead/storage/catalog"
@@ -64,7 +65,7 @@ func open(t testing.TB) *rig {
 	r.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
 	r.must(err)
 	t.Cleanup(func() { r.db.Close() })
-	r.access, err = access.Open(t.Context(), access.Config{Catalog: r.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password, Log: logger})
+	r.access, err = accesstest.Open(t.Context(), access.Config{Catalog: r.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password, Log: logger})
 	r.must(err)
 	r.estate = estate.New(estate.Config{
 		Catalog: r.db, Access: r.access, InForce: r.inForce, File: "roadstead.yaml",

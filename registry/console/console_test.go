@@ -18,6 +18,7 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/registry/estate"
 	"roadstead/registry/hosted"
 	"roadstead/registry/server"
@@ -84,7 +85,7 @@ func open(t testing.TB) *town {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { v.db.Close() })
-	if v.access, err = access.Open(t.Context(), access.Config{Catalog: v.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
+	if v.access, err = accesstest.Open(t.Context(), access.Config{Catalog: v.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
 		t.Fatal(err)
 	}
 	v.must(v.db.Durable(t.Context(), func(tx *catalog.Tx) error {

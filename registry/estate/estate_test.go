@@ -15,6 +15,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/storage/catalog"
 	"roadstead/storage/catalogtest"
 )
@@ -46,7 +47,7 @@ func open(t testing.TB) *land {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.db.Close() })
-	if l.access, err = access.Open(t.Context(), access.Config{Catalog: l.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
+	if l.access, err = accesstest.Open(t.Context(), access.Config{Catalog: l.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
 		t.Fatal(err)
 	}
 	l.must(l.access.AddUser(t.Context(), "test", access.NewUser{Name: "nobody", Password: password}))

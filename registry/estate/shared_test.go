@@ -10,6 +10,7 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/registry/hosted"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
@@ -37,7 +38,7 @@ func startOutpost(t *testing.T, url, name string) *outpost {
 	o := &outpost{begun: make(chan struct{}, 8), goesOn: make(chan struct{}, 8)}
 	db, err := catalogtest.Open(t.Context(), url)
 	must(err)
-	a, err := access.Open(t.Context(), access.Config{Catalog: db, Directory: t.TempDir(), AdminPassword: password, Secret: "of the cluster"})
+	a, err := accesstest.Open(t.Context(), access.Config{Catalog: db, Directory: t.TempDir(), AdminPassword: password, Secret: "of the cluster"})
 	must(err)
 	store, err := storage.New(storage.Config{Root: t.TempDir()})
 	must(err)
