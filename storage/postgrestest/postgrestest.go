@@ -122,7 +122,7 @@ func (s *Server) template() (string, error) {
 		return "", err
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %q %q %v %d %d", program, args, Password, info.ModTime(), info.Size(), os.Getuid())
+	fmt.Fprintf(sum, "%q %q %q %v %d %d %v", program, args, Password, info.ModTime(), info.Size(), os.Getuid(), s.owner.Credential)
 	_, file, _, _ := runtime.Caller(0)
 	folder := filepath.Join(filepath.Dir(file), "..", "..", ".cache", "postgres")
 	made := filepath.Join(folder, hex.EncodeToString(sum.Sum(nil)[:8]))
