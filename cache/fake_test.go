@@ -20,6 +20,7 @@ import (
 	"roadstead/registry"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 // origin is an upstream in memory that writes down what it is asked.
@@ -287,7 +288,7 @@ func newHouse(t testing.TB, dir string, cfg Config) *house {
 
 func openCatalog(t testing.TB, url string) *catalog.DB {
 	t.Helper()
-	db, err := catalog.Open(t.Context(), url)
+	db, err := catalogtest.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

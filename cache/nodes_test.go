@@ -136,8 +136,15 @@ func (n *node) settle(t testing.TB) {
 // TestNodes has one node evict or forget what another one is just storing.
 func TestNodes(t *testing.T) {
 	server, postgres := s3test.Versitygw(t), postgrestest.New(t)
+	empty, err := postgres.Create("")
+	if err == nil {
+		err = openCatalog(t, postgres.URL(empty)).Close() // the others are copies
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	begin := func(t *testing.T) (c *cluster, a, b *node, i image) {
-		database, err := postgres.Create("")
+		database, err := postgres.Create(empty)
 		if err != nil {
 			t.Fatal(err)
 		}

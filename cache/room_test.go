@@ -19,6 +19,7 @@ import (
 	"roadstead/registry"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 // On a disk without room each flight makes the room that it needs, whoever else does so at the
@@ -157,7 +158,7 @@ func TestBlobWithoutSizeFindsRoom(t *testing.T) {
 func TestEvictionOnAFullDisk(t *testing.T) {
 	h, o := onSmallDisk(t, 24<<20)
 	h.stop() // nobody but the test evicts
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(h.dir, "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(h.dir, "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

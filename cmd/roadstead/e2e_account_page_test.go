@@ -23,7 +23,7 @@ func TestTheAccountPageInABrowser(t *testing.T) {
 			"email": "ada@example.com", "groups": []string{"dev", "a-group-whose-name-is-as-long-as-those-that-directories-give-to-theirs"}}
 	}
 	issuer, addr := freeAddress(t), freeAddress(t)
-	w := startWharf(t, nodeConfig{addr: addr, tls: true, more: map[string]any{"url": "https://" + addr, "oidc": map[string]any{
+	w := startWharf(t, nodeConfig{plain: true, addr: addr, tls: true, more: map[string]any{"url": "https://" + addr, "oidc": map[string]any{
 		"issuer": "http://" + issuer, "client_id": "roadstead", "client_secret": clientSecret,
 		"groups": []any{map[string]any{"group": "dev", "project": "production", "role": "maintainer"}},
 	}}})

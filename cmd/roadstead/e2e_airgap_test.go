@@ -76,7 +76,7 @@ func openGap(t *testing.T) *gap {
 		u.push(t, l.repo, img)
 		g.cargo = append(g.cargo, load{reference{project: l.project, repo: l.repo, tag: l.tag}, img})
 	}
-	g.near = startNode(t, nodeConfig{projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true}), "quay.io": u.project(nil)}})
+	g.near = startNode(t, nodeConfig{plain: true, projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true}), "quay.io": u.project(nil)}})
 	for _, l := range g.cargo {
 		if err := g.near.pull(l.project+"/"+l.repo, l.tag, l.image); err != nil {
 			t.Fatal(err)
@@ -97,6 +97,7 @@ func (g *gap) names() (all []string) {
 func (g *gap) far(t *testing.T) *node {
 	t.Helper()
 	return newNode(t, nodeConfig{
+		plain:    true,
 		projects: map[string]any{"docker.io": project(g.nobody, map[string]any{"hub": true}), "quay.io": project(g.nobody, nil), "loaded": map[string]any{"hosted": true, "public": true}},
 		more:     map[string]any{"offline": true},
 	})
@@ -279,7 +280,7 @@ func TestAirGap(t *testing.T) {
 		s := s3test.MinIO(t)
 		storage := bucketStorage(t, s, s.Endpoint, s.Bucket(t))
 		maps.Copy(storage, onPostgreSQL(t, postgrestest.New(t)))
-		n := newNode(t, nodeConfig{projects: map[string]any{"quay.io": project(g.nobody, nil)}, storage: storage, more: map[string]any{"offline": true}})
+		n := newNode(t, nodeConfig{plain: true, projects: map[string]any{"quay.io": project(g.nobody, nil)}, storage: storage, more: map[string]any{"offline": true}})
 		n.start()
 		path := manifestPath("quay.io/team/plain", "v1")
 		if a := n.ask(http.MethodGet, path); a.status != http.StatusServiceUnavailable {

@@ -56,6 +56,7 @@ func administered(t *testing.T) (n, admin *node) {
 		t.Fatal(err)
 	}
 	n = startNode(t, nodeConfig{
+		plain:    true,
 		projects: map[string]any{"production": map[string]any{"hosted": true}}, more: map[string]any{"admin_password_file": file},
 	})
 	return n, n.as(root)

@@ -52,7 +52,7 @@ type browser struct {
 	browserOptions
 	t        testing.TB
 	ctx      context.Context // of the page; it bounds the browser's life, which is the test's
-	pictures string
+	pictures string          // the directory for them; "": none are taken
 
 	mu       sync.Mutex
 	heard    []string
@@ -63,7 +63,7 @@ type browser struct {
 // startBrowser starts one with a profile of its own. It reaches nothing but this machine.
 func startBrowser(t testing.TB, o browserOptions) *browser {
 	t.Helper()
-	b := &browser{browserOptions: o, t: t, pictures: cmp.Or(os.Getenv("ROADSTEAD_SCREENSHOTS"), t.TempDir()),
+	b := &browser{browserOptions: o, t: t, pictures: os.Getenv("ROADSTEAD_SCREENSHOTS"),
 		requests: map[network.RequestID]string{}}
 	b.ctx = chromium(t, o, b.hear)
 	b.emulate()
@@ -158,10 +158,14 @@ func (b *browser) text(selector string) string {
 	return strings.TrimSpace(act(b, "read "+selector, chromedp.Text(chromedp.CSS(selector), chromedp.NodeVisible)))
 }
 
-// screenshot keeps a picture of the whole page, in the directory that ROADSTEAD_SCREENSHOTS names
-// (an absolute path), or only until the test ends.
+// screenshot keeps a picture of the whole page in the directory that ROADSTEAD_SCREENSHOTS names (an
+// absolute path). Without it nobody would see the picture, and none is taken: to draw each page as a
+// whole costs more than all that is asked of it.
 func (b *browser) screenshot(name string) {
 	b.t.Helper()
+	if b.pictures == "" {
+		return
+	}
 	picture := act(b, "take a picture", chromedp.FullScreenshot(100))
 	if err := os.MkdirAll(b.pictures, 0o755); err != nil {
 		b.t.Fatal(err)

@@ -30,6 +30,35 @@ func bucketStorage(t testing.TB, s *s3test.Server, endpoint, bucket string) map[
 	}}
 }
 
+// holds says of a key below the prefix whether the bucket has it, and asks the server for that, past
+// whatever is between it and a node.
+func holds(t testing.TB, s *s3test.Server, bucket string) func(key string) bool {
+	return func(key string) bool { return s.Has(t, bucket, "our/registry/docker/registry/v2/"+key) }
+}
+
+// inBucket waits until all of an image that was pulled is stored and linked, and its tag with it: a cache
+// does that behind its answers.
+func inBucket(t testing.TB, holds func(key string) bool, repo string, img *image) {
+	t.Helper()
+	at := "repositories/" + repo + "/"
+	var keys []string
+	add := func(d digest.Digest, folder string) {
+		keys = append(keys, "blobs/sha256/"+d.Encoded()[:2]+"/"+d.Encoded()+"/data", at+folder+"/sha256/"+d.Encoded()+"/link")
+	}
+	for _, d := range img.blobOrder {
+		add(d, "_layers")
+	}
+	for _, m := range img.manifests {
+		add(m.digest, "_manifests/revisions")
+	}
+	for tag := range img.tags {
+		keys = append(keys, at+"_manifests/tags/"+tag+"/current/link")
+	}
+	for _, key := range keys {
+		eventually(t, 10*time.Second, key+" in the bucket", func() bool { return holds(key) })
+	}
+}
+
 // stockBucket is what a stock registry says of the same bucket.
 func stockBucket(s *s3test.Server, bucket string) map[string]any {
 	return map[string]any{

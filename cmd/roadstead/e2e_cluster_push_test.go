@@ -52,7 +52,7 @@ func TestThreeNodes(t *testing.T) {
 // largeHerd is 200 clients that ask three nodes for one cold image, beside as many at a single node.
 func (c *nodesOf) largeHerd(t *testing.T) {
 	const clients, rate = 200, 4 << 20
-	alone := startNode(t, nodeConfig{projects: map[string]any{"mirror": project(c.gate.url, map[string]any{"public": true})}})
+	alone := startNode(t, nodeConfig{plain: true, projects: map[string]any{"mirror": project(c.gate.url, map[string]any{"public": true})}})
 	c.gate.set(blobs(shape{rate: rate}))
 	defer c.gate.set(nil)
 	median := map[string]time.Duration{}

@@ -31,7 +31,7 @@ func TestConformanceOfReading(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			u := startUpstream(t, upstreamConfig{})
-			n := startNode(t, nodeConfig{projects: map[string]any{"quay.io": u.project(nil)}})
+			n := startNode(t, nodeConfig{plain: true, projects: map[string]any{"quay.io": u.project(nil)}})
 			dir := shortDir(t)
 			out, _ := try(environment(dir,
 				"OCI_VERSION="+version, "OCI_REGISTRY="+startFerry(t, u, n, "quay.io"), "OCI_TLS=disabled", "OCI_RESULTS_DIR="+dir,
@@ -167,7 +167,7 @@ func TestConformanceReadOnly(t *testing.T) {
 		}
 	}
 	for _, version := range versions {
-		n := startNode(t, nodeConfig{projects: map[string]any{"quay.io": u.project(nil)}})
+		n := startNode(t, nodeConfig{plain: true, projects: map[string]any{"quay.io": u.project(nil)}})
 		for _, state := range []string{"cold", "cached"} {
 			t.Run(version+" "+state, func(t *testing.T) {
 				dir := shortDir(t)

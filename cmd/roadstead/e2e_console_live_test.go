@@ -31,7 +31,7 @@ func TestTheConsoleFollowsInABrowser(t *testing.T) {
 		return shape{}
 	})
 	issuer, addr := freeAddress(t), freeAddress(t)
-	n := startNode(t, nodeConfig{addr: addr, tls: true, projects: map[string]any{"docker.io": project(g.url, map[string]any{"hub": true, "public": true})},
+	n := startNode(t, nodeConfig{plain: true, addr: addr, tls: true, projects: map[string]any{"docker.io": project(g.url, map[string]any{"hub": true, "public": true})},
 		more: map[string]any{"url": "https://" + addr, "oidc": map[string]any{
 			"issuer": "http://" + issuer, "client_id": "roadstead", "client_secret": clientSecret, "admin_group": "harbour-masters",
 		}}})

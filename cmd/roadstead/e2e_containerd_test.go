@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,10 +52,22 @@ state = "%[1]s/state"
 	}
 	c.process = start(t, dir, "containerd", program, "--config", path)
 	eventually(t, 20*time.Second, "an answer from containerd", func() bool {
+		if !listens(c.socket) {
+			return false // a program that says no more than that takes longer to say it
+		}
 		_, err := try(environment(dir), c.ctr, "--address", c.socket, "version")
 		return err == nil
 	})
 	return c
+}
+
+// listens says whether there is somebody at a Unix socket.
+func listens(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
 }
 
 // hosts writes a hosts.toml for a registry, or for "_default", that leads to one mirror and says

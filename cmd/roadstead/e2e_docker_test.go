@@ -41,6 +41,9 @@ func startDockerBy(t *testing.T, settings map[string]any) *dockerd {
 		if d.ended(0) {
 			t.Fatalf("dockerd ended: %v\n%s", d.err, tail(d.log, 4<<10))
 		}
+		if !listens(dir + "/d.sock") {
+			return false
+		}
 		_, err := try(environment(dir), d.docker, "--host", d.socket, "version")
 		return err == nil
 	})

@@ -18,11 +18,17 @@ import (
 // given size that nobody has asked for yet.
 func gated(t *testing.T, size int) (n *node, g *gate, d digest.Digest, want []byte) {
 	t.Helper()
+	return gatedBy(t, size, nodeConfig{})
+}
+
+func gatedBy(t *testing.T, size int, c nodeConfig) (n *node, g *gate, d digest.Digest, want []byte) {
+	t.Helper()
 	u := startUpstream(t, upstreamConfig{})
 	img, d := blob(t, uint64(size)+70000, size)
 	u.push(t, "library/cargo", img)
 	g = startGate(t, u.url)
-	n = startNode(t, nodeConfig{projects: map[string]any{"docker.io": project(g.url, map[string]any{"hub": true})}})
+	c.projects = map[string]any{"docker.io": project(g.url, map[string]any{"hub": true})}
+	n = startNode(t, c)
 	return n, g, d, img.blobs[d].bytes
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestHotCopiesAndRedirects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	settleCopies(t, hot)
+	settleCopies(t, hot, cached, own)
 	u.stop(t)
 	restart := func() {
 		w.terminate(10 * time.Second) // what is in memory is no proof
@@ -62,7 +63,7 @@ func TestHotCopiesAndRedirects(t *testing.T) {
 		if log := proxy.Requests(); len(log) > 0 != requests {
 			t.Errorf("%s: the bucket was asked %v", when, log)
 		}
-		settleCopies(t, hot)
+		settleCopies(t, hot, cached, own)
 	}
 	restart()
 	pull("what was pulled and pushed", false)
@@ -148,10 +149,19 @@ func TestHotCopiesAndRedirects(t *testing.T) {
 	})
 }
 
-// settleCopies waits until no copy is being made.
-func settleCopies(t *testing.T, dir string) {
+// settleCopies waits until there is a copy of all of some images, and none is being made.
+func settleCopies(t *testing.T, dir string, images ...*image) {
 	t.Helper()
-	time.Sleep(100 * time.Millisecond)
+	for _, img := range images {
+		all := slices.Clone(img.blobOrder)
+		for _, m := range img.manifests {
+			all = append(all, m.digest)
+		}
+		for _, d := range all {
+			file := filepath.Join(dir, "sha256", d.Encoded()[:2], d.Encoded())
+			eventually(t, 10*time.Second, "a copy of "+string(d), func() bool { return isFile(file) })
+		}
+	}
 	eventually(t, 10*time.Second, "copies that are made", func() bool {
 		left, _ := filepath.Glob(filepath.Join(dir, "filling", "*"))
 		return len(left) == 0

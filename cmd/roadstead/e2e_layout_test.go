@@ -15,7 +15,7 @@ import (
 func TestStockRegistryServesOurDirectory(t *testing.T) {
 	e2e(t)
 	crane := need(t, "crane")
-	h := startHarbour(t, nodeConfig{})
+	h := startHarbour(t, nodeConfig{plain: true})
 	all := h.berths(t, 0, client{name: "stock"})
 	for _, b := range all {
 		if err := h.pull(b.ref.project+"/"+b.ref.repo, b.ref.tag, b.image); err != nil {
@@ -77,7 +77,7 @@ func TestAdoptsStockDirectory(t *testing.T) {
 	u.stop(t)
 
 	gone := project("http://"+freeAddress(t), map[string]any{"hub": true})
-	c := nodeConfig{dir: u.dir, projects: map[string]any{"docker.io": gone, "quay.io": gone}}
+	c := nodeConfig{plain: true, dir: u.dir, projects: map[string]any{"docker.io": gone, "quay.io": gone}}
 	n := newNode(t, c)
 	if out, err := n.command("adopt"); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -13,7 +13,7 @@ import (
 // are for somebody else's registry are no obstacle where everybody may pull (RKE2.md §3.6).
 func TestLogins(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{}, "developer", "guest", "puller")
+	w := startWharf(t, nodeConfig{plain: true}, "developer", "guest", "puller")
 	img := recipe{seed: 350000}.make(t, "1")
 	for _, repo := range []string{"production/team/web", "open/team/web"} {
 		if err := w.as(w.root).push(repo, img); err != nil {

@@ -15,7 +15,7 @@ func TestWharfieByEndpointWithPath(t *testing.T) {
 // Every client again, where the node speaks TLS; the Go clients among them then speak HTTP/2.
 func TestClientsPullOverTLS(t *testing.T) {
 	e2e(t)
-	h := startHarbour(t, nodeConfig{tls: true})
+	h := startHarbour(t, nodeConfig{plain: true, tls: true})
 	for i, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +34,7 @@ func TestLargeLayer(t *testing.T) {
 	u := startUpstream(t, upstreamConfig{})
 	img := recipe{seed: 8000, plain: true, layers: 1, layerSize: 512 << 20}.make(t, "1")
 	u.push(t, "library/large", img)
-	n := startNode(t, nodeConfig{projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true})}})
+	n := startNode(t, nodeConfig{plain: true, projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true})}})
 	ref := reference{project: "docker.io", repo: "library/large", tag: "1"}
 	freshContainerd(t, n)(t, ref, img)
 	u.stop(t)

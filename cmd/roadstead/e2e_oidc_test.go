@@ -32,7 +32,7 @@ func TestOIDCUsersPushAndPull(t *testing.T) {
 	})
 	issuer := freeAddress(t)
 	addr := freeAddress(t)
-	w := startWharf(t, nodeConfig{addr: addr, more: map[string]any{"url": "http://" + addr, "oidc": map[string]any{
+	w := startWharf(t, nodeConfig{plain: true, addr: addr, more: map[string]any{"url": "http://" + addr, "oidc": map[string]any{
 		"issuer": "http://" + issuer, "client_id": "roadstead", "client_secret": clientSecret,
 		"groups": []any{
 			map[string]any{"group": "dev", "project": "production", "role": "maintainer"},

@@ -33,7 +33,7 @@ func TestServeOnPostgreSQL(t *testing.T) {
 	e2e(t)
 	server := postgrestest.New(t)
 	up := startUpstream(t, upstreamConfig{})
-	w := startWharf(t, nodeConfig{storage: onPostgreSQL(t, server), projects: map[string]any{"registry.example": up.project(nil)}}, "maintainer")
+	w := startWharf(t, nodeConfig{plain: true, storage: onPostgreSQL(t, server), projects: map[string]any{"registry.example": up.project(nil)}}, "maintainer")
 	crane := pushers[slices.IndexFunc(pushers, func(p pusher) bool { return p.name == "crane" })]
 	maintainer := w.as(w.members["maintainer"])
 	pusherWorks(t, maintainer, w.as(account{"nobody", "wrong"}), crane, 410_000, "production", "other")
@@ -102,7 +102,7 @@ func TestServeOnPostgreSQL(t *testing.T) {
 func TestAdoptIntoPostgreSQL(t *testing.T) {
 	e2e(t)
 	server := postgrestest.New(t)
-	w := startWharf(t, nodeConfig{}, "maintainer")
+	w := startWharf(t, nodeConfig{plain: true}, "maintainer")
 	img := recipe{seed: 411_000, layers: 2}.make(t, "1.0")
 	crane := pushers[slices.IndexFunc(pushers, func(p pusher) bool { return p.name == "crane" })]
 	h := newHand(t, w.as(w.members["maintainer"]))
@@ -112,7 +112,7 @@ func TestAdoptIntoPostgreSQL(t *testing.T) {
 	crane.push(t, h, reference{project: "open", repo: "team/app", tag: "1.0"}, img)
 	w.terminate(30 * time.Second)
 
-	n := newNode(t, nodeConfig{dir: w.dir, storage: onPostgreSQL(t, server), projects: map[string]any{"open": map[string]any{"hosted": true, "public": true}}})
+	n := newNode(t, nodeConfig{plain: true, dir: w.dir, storage: onPostgreSQL(t, server), projects: map[string]any{"open": map[string]any{"hosted": true, "public": true}}})
 	if out, err := n.command("serve"); err == nil || !strings.Contains(err.Error(), "roadstead adopt") {
 		t.Errorf("serve: %v: %s", err, out)
 	}

@@ -19,7 +19,7 @@ import (
 func TestC19_PrivateLooksAbsent(t *testing.T) {
 	e2e(t)
 	u := startUpstream(t, upstreamConfig{})
-	w := startWharf(t, nodeConfig{projects: map[string]any{
+	w := startWharf(t, nodeConfig{plain: true, projects: map[string]any{
 		// It is private because what is upstream takes a password.
 		"quay.io": u.project(map[string]any{"username": "somebody", "password": tokenSecret, "insecure": true}),
 	}}, "limitedGuest", "foreign")
@@ -94,7 +94,7 @@ func (a answer) faceless(repo string) string {
 func TestB8_PrivateBytesByDigest(t *testing.T) {
 	e2e(t)
 	u := startUpstream(t, upstreamConfig{})
-	w := startWharf(t, nodeConfig{projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true})}}, "foreign")
+	w := startWharf(t, nodeConfig{plain: true, projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true})}}, "foreign")
 	const private = "production/team/web"
 	img := recipe{seed: 340000}.make(t, "1")
 	if err := w.as(w.root).push(private, img); err != nil {

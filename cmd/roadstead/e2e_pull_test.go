@@ -92,7 +92,7 @@ func (h *harbour) berths(t *testing.T, i int, c client) []berth {
 // has nothing, when no upstream answers any more (promise 4).
 func TestClientsPullAndPullAgainWithoutUpstream(t *testing.T) {
 	e2e(t)
-	h := startHarbour(t, nodeConfig{})
+	h := startHarbour(t, nodeConfig{plain: true})
 	berths := map[string][]berth{}
 	for i, c := range clients {
 		berths[c.name] = h.berths(t, i, c)

@@ -118,7 +118,7 @@ func TestClientsPush(t *testing.T) {
 		name := map[bool]string{false: "plain", true: "tls"}[secure]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := startWharf(t, nodeConfig{tls: secure}, "maintainer")
+			w := startWharf(t, nodeConfig{plain: true, tls: secure}, "maintainer")
 			who := []account{w.members["maintainer"], w.robot}
 			for i, p := range pushers {
 				t.Run(p.name, func(t *testing.T) {

@@ -20,7 +20,7 @@ func TestReferrers(t *testing.T) {
 	u := startUpstream(t, upstreamConfig{})
 	img := recipe{seed: 9000}.make(t, "1")
 	u.push(t, "team/signed", img)
-	n := startNode(t, nodeConfig{projects: map[string]any{"quay.io": u.project(nil)}})
+	n := startNode(t, nodeConfig{plain: true, projects: map[string]any{"quay.io": u.project(nil)}})
 
 	dir := shortDir(t)
 	if err := os.WriteFile(filepath.Join(dir, "sbom.json"), []byte(`{"spdxVersion":"SPDX-2.3"}`), 0o600); err != nil {

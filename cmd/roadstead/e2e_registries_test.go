@@ -28,6 +28,7 @@ type mirror struct {
 func startMirror(t *testing.T, c nodeConfig, names ...string) *mirror {
 	t.Helper()
 	u := startUpstream(t, upstreamConfig{})
+	c.plain = true
 	c.projects = map[string]any{
 		"docker.io": u.project(map[string]any{"hub": true}),
 		"quay.io":   u.project(map[string]any{"public": !c.tls}),

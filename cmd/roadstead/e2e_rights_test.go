@@ -18,7 +18,7 @@ func TestWrongCredentials(t *testing.T) {
 		"no credentials": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := startNode(t, nodeConfig{projects: map[string]any{"quay.io": private.project(credentials)}})
+			n := startNode(t, nodeConfig{plain: true, projects: map[string]any{"quay.io": private.project(credentials)}})
 			for _, path := range []string{manifestPath("quay.io/team/app", "1"), blobPath("quay.io/team/app", img.blobOrder[0])} {
 				a := n.ask(http.MethodGet, path)
 				if a.status != http.StatusForbidden || !strings.Contains(string(a.body), "DENIED") || !strings.Contains(string(a.body), "quay.io") {
@@ -38,7 +38,7 @@ func TestContentStaysInItsRepository(t *testing.T) {
 	private.push(t, "team/secret", secret)
 	private.push(t, "team/other", other)
 	public.push(t, "library/other", other)
-	n := startNode(t, nodeConfig{projects: map[string]any{
+	n := startNode(t, nodeConfig{plain: true, projects: map[string]any{
 		"quay.io":   private.project(nil),
 		"docker.io": public.project(map[string]any{"hub": true}),
 	}})

@@ -16,7 +16,7 @@ func TestRKE2PullsWhatWasPushed(t *testing.T) {
 		name := map[bool]string{false: "plain", true: "tls"}[secure]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := startWharf(t, nodeConfig{tls: secure}, "guest", "puller")
+			w := startWharf(t, nodeConfig{plain: true, tls: secure}, "guest", "puller")
 			img := recipe{seed: 310000, platforms: []string{"amd64", "arm64"}}.make(t, "2.0")
 			for _, repo := range []string{"production/team/web", "open/team/web"} {
 				if err := w.as(w.robot).push(repo, img); err != nil {

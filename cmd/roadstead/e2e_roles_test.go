@@ -82,7 +82,7 @@ var harborRights = map[string][]string{
 // that everybody may pull from, and to one that is not there (FAULTS C3).
 func TestC3_EveryRouteAskedByEveryRole(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{projects: map[string]any{"secret": map[string]any{"hosted": true}}}, append(roles, "foreign")...)
+	w := startWharf(t, nodeConfig{plain: true, projects: map[string]any{"secret": map[string]any{"hosted": true}}}, append(roles, "foreign")...)
 	img := recipe{seed: 320000}.make(t, "1")
 	const repo = "/team/web"
 	for _, project := range []string{"production", "secret", "open"} {

@@ -34,6 +34,7 @@ func TestC11_CanarySecrets(t *testing.T) {
 		return u.project(more)
 	}
 	w := startWharf(t, nodeConfig{
+		plain: true,
 		projects: map[string]any{
 			"quay.io":  upstreamOf(map[string]any{"password": tokenSecret}),
 			"gcr.io":   upstreamOf(map[string]any{"password": "Canary-wrong-5522"}),

@@ -13,7 +13,7 @@ import (
 // Whatever clients make up, no metric gets a series for it (FAULTS C13).
 func TestC13_SeriesAreBounded(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{})
+	w := startWharf(t, nodeConfig{plain: true})
 	series := func() (n int) {
 		res, err := http.Get(w.admin + "/metrics")
 		if err != nil {

@@ -39,7 +39,7 @@ func pullKinds(t *testing.T, n *node, images map[string]*image, when string) {
 // taken on by us when it is stopped again (promise 10).
 func TestStockRegistryServesWhatWasPushed(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{})
+	w := startWharf(t, nodeConfig{plain: true})
 	n := w.as(w.robot)
 	images := pushKinds(t, n, "production", 420000)
 	w.terminate(10 * time.Second)
@@ -72,7 +72,7 @@ func TestAdoptsWhatWasPushedElsewhere(t *testing.T) {
 	images["production/team/crane"] = crane
 	u.stop(t)
 
-	n := newNode(t, nodeConfig{dir: u.dir, projects: map[string]any{"production": map[string]any{"hosted": true}}})
+	n := newNode(t, nodeConfig{plain: true, dir: u.dir, projects: map[string]any{"production": map[string]any{"hosted": true}}})
 	if out, err := n.command("adopt"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -101,7 +101,7 @@ func TestAdoptsWhatWasPushedElsewhere(t *testing.T) {
 // again mends it.
 func TestPushingAgainMendsAFile(t *testing.T) {
 	e2e(t)
-	w := startWharf(t, nodeConfig{})
+	w := startWharf(t, nodeConfig{plain: true})
 	n := w.as(w.robot)
 	const repo = "production/team/web"
 	img := recipe{seed: 440000, layers: 3, layerSize: 200 << 10}.make(t, "1")

@@ -14,6 +14,7 @@ import (
 
 	"roadstead/registry/hosted"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const exportedConfig = `
@@ -55,7 +56,7 @@ func TestConfigExport(t *testing.T) {
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func sorted(c Config) Config {
 
 // A schedule that was set by API is at least said.
 func TestConfigExportSaysTheSchedule(t *testing.T) {
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"roadstead/registry/accesstest"
 )
 
 // command runs a command line in this process.
 func command(args ...string) (stdout, stderr string, status int) {
+	accesstest.Cheap()
 	var out, err bytes.Buffer
 	status = run(args, streams{&out, &err})
 	return out.String(), err.String(), status

@@ -11,10 +11,11 @@ import (
 	"roadstead/registry"
 	"roadstead/registry/registrytest"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 func TestPruneKeepsWhatIsYoung(t *testing.T) {
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,11 @@ import (
 	"roadstead/registry"
 	"roadstead/registry/registrytest"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 func TestPullsAreCounted(t *testing.T) {
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestPullsAreCounted(t *testing.T) {
 // What the catalog is told of a moment after it was pulled has who that was, and what it is never told
 // of is remembered no longer than until the next time.
 func TestWhoPulledWaitsForTheCatalog(t *testing.T) {
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

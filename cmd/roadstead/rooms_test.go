@@ -24,6 +24,8 @@ var rooms = map[string][]string{
 	"registry/upstream":     {"registry"},
 	"registry/registrytest": {"registry"},
 	"storage/postgrestest":  {},
+	"storage/catalogtest":   {"storage/catalog"},
+	"registry/accesstest":   {"registry/access"},
 	// Other nodes are registries in front of an upstream, as a cache is, and are asked over HTTP.
 	"registry/peer":    {"registry"},
 	"registry/hosted":  {"registry", "storage", "storage/accord", "storage/catalog"},
@@ -61,7 +63,7 @@ var testDoors = map[string][]string{
 }
 
 // forTests are the rooms that only tests may enter, any test.
-var forTests = []string{"registry/registrytest", "storage/s3test", "storage/postgrestest"}
+var forTests = []string{"registry/registrytest", "storage/s3test", "storage/postgrestest", "storage/catalogtest", "registry/accesstest"}
 
 // words are packages of the standard library that a room must not know, because knowing them
 // would be another room's work: storage never says HTTP, the cache never says request,

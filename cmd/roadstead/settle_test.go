@@ -8,6 +8,7 @@ import (
 
 	"roadstead/registry/estate"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 // settling is a catalog that configurations are written down in.
@@ -18,7 +19,7 @@ type settling struct {
 
 func newSettling(t *testing.T) settling {
 	t.Helper()
-	db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 // The projects of most tests: one that is private, one that is public, and the two kinds of
@@ -38,7 +39,7 @@ func open(t testing.TB, change ...func(*Config)) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir()}
 	var err error
-	if h.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(h.dir, "catalog.db")); err != nil {
+	if h.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(h.dir, "catalog.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.db.Close() })

@@ -16,6 +16,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 // What happens is written by the end of Run at the latest, whole and in its order; a login once an
@@ -121,7 +122,7 @@ func TestAuditWaitsForTheCatalog(t *testing.T) {
 		h.Record(registry.Event{Reference: fmt.Sprint(i), Outcome: registry.Done})
 	}
 	h.audit.drain()
-	other, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+	other, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 	h.must(err)
 	h.must(other.Close())
 	whole := h.catalog

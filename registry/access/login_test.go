@@ -13,6 +13,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 func isCode(err error, c registry.Code) bool { return errors.Is(err, c) }
@@ -87,7 +88,7 @@ func TestC1_NoDefaultPassword(t *testing.T) {
 		t.Errorf("%d users without a password", len(h.now.Load().users))
 	}
 	for _, weak := range []string{"Harbor12345", "short1A", "nodigitsHere", "nouppercase1", "NOLOWERCASE1"} {
-		db, err := catalog.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
+		db, err := catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "catalog.db"))
 		h.must(err)
 		_, err = Open(t.Context(), Config{Catalog: db, Directory: t.TempDir(), AdminPassword: weak})
 		if code(err) != Invalid || strings.Contains(err.Error(), weak) {

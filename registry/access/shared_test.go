@@ -14,6 +14,7 @@ import (
 
 	"roadstead/registry"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 	"roadstead/storage/postgrestest"
 )
 
@@ -32,7 +33,7 @@ func node(t *testing.T, url string) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir()}
 	var err error
-	if h.db, err = catalog.Open(t.Context(), url); err != nil {
+	if h.db, err = catalogtest.Open(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.db.Close() })

@@ -19,9 +19,11 @@ import (
 
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/registry/estate"
 	"roadstead/registry/registrytest"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const password = "Correct-Horse-1"
@@ -60,10 +62,10 @@ func open(t testing.TB) *rig {
 	r := &rig{t: t, upstream: registrytest.New(t), log: &safeBuffer{}, cleaner: &cleaner{}, content: &content{}, secrets: map[string]string{}, bodies: map[registry.Digest][]byte{}}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	r.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
+	r.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db"))
 	r.must(err)
 	t.Cleanup(func() { r.db.Close() })
-	r.access, err = access.Open(t.Context(), access.Config{Catalog: r.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password, Log: logger})
+	r.access, err = accesstest.Open(t.Context(), access.Config{Catalog: r.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password, Log: logger})
 	r.must(err)
 	r.estate = estate.New(estate.Config{
 		Catalog: r.db, Access: r.access, InForce: r.inForce, File: "roadstead.yaml",

@@ -34,7 +34,7 @@ func TestNoListIsOfAnySize(t *testing.T) {
 	repo := registry.Repo{Project: "open", Name: "web"}
 	for i := range 12 {
 		r.push(repo, fmt.Sprint("wide", i), `{"os":"linux","architecture":"amd64","config":{"Env":["`+strings.Repeat("e", 500<<10)+`","A=b"],"Labels":{"l":"`+strings.Repeat("<", 400<<10)+`","m":"n"}}}`,
-			fmt.Sprintf(`,"annotations":{"i":"%d","wide":%q}`, i, strings.Repeat("<", 3<<20)))
+			fmt.Sprintf(`,"annotations":{"i":"%d","wide":"%s"}`, i, strings.Repeat("<", 3<<20)))
 	}
 	r.push(repo, "plain", `{"os":"linux","architecture":"arm64","config":{"Env":["A=b"]}}`, `,"annotations":{"a":"<b>"}`)
 

@@ -18,12 +18,14 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/registry/estate"
 	"roadstead/registry/hosted"
 	"roadstead/registry/server"
 	"roadstead/registry/upstream"
 	"roadstead/rewrite"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const password = "Correct-Horse-1"
@@ -79,11 +81,11 @@ func open(t testing.TB) *town {
 	dir := t.TempDir()
 	v := &town{t: t, content: map[registry.Digest][]byte{}, names: map[string][]string{"hub": {"docker.io"}, "declared": {"quay.io"}}}
 	var err error
-	if v.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
+	if v.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { v.db.Close() })
-	if v.access, err = access.Open(t.Context(), access.Config{Catalog: v.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
+	if v.access, err = accesstest.Open(t.Context(), access.Config{Catalog: v.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
 		t.Fatal(err)
 	}
 	v.must(v.db.Durable(t.Context(), func(tx *catalog.Tx) error {

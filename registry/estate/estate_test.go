@@ -15,7 +15,9 @@ import (
 
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 const password = "Correct-Horse-1"
@@ -41,11 +43,11 @@ func open(t testing.TB) *land {
 	dir := t.TempDir()
 	l := &land{t: t}
 	var err error
-	if l.db, err = catalog.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
+	if l.db, err = catalogtest.Open(t.Context(), "sqlite:"+filepath.Join(dir, "catalog.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.db.Close() })
-	if l.access, err = access.Open(t.Context(), access.Config{Catalog: l.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
+	if l.access, err = accesstest.Open(t.Context(), access.Config{Catalog: l.db, Directory: filepath.Join(dir, "keys"), AdminPassword: password}); err != nil {
 		t.Fatal(err)
 	}
 	l.must(l.access.AddUser(t.Context(), "test", access.NewUser{Name: "nobody", Password: password}))

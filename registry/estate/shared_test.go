@@ -10,9 +10,11 @@ import (
 	"roadstead/cache"
 	"roadstead/registry"
 	"roadstead/registry/access"
+	"roadstead/registry/accesstest"
 	"roadstead/registry/hosted"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 	"roadstead/storage/postgrestest"
 )
 
@@ -34,9 +36,9 @@ func startOutpost(t *testing.T, url, name string) *outpost {
 		}
 	}
 	o := &outpost{begun: make(chan struct{}, 8), goesOn: make(chan struct{}, 8)}
-	db, err := catalog.Open(t.Context(), url)
+	db, err := catalogtest.Open(t.Context(), url)
 	must(err)
-	a, err := access.Open(t.Context(), access.Config{Catalog: db, Directory: t.TempDir(), AdminPassword: password, Secret: "of the cluster"})
+	a, err := accesstest.Open(t.Context(), access.Config{Catalog: db, Directory: t.TempDir(), AdminPassword: password, Secret: "of the cluster"})
 	must(err)
 	store, err := storage.New(storage.Config{Root: t.TempDir()})
 	must(err)

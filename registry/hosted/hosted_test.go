@@ -21,6 +21,7 @@ import (
 	"roadstead/registry"
 	"roadstead/storage"
 	"roadstead/storage/catalog"
+	"roadstead/storage/catalogtest"
 )
 
 var (
@@ -73,7 +74,7 @@ func (h *house) open(c Config) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	db, err := catalog.Open(context.Background(), "sqlite:"+filepath.Join(h.dir, "catalog.db"))
+	db, err := catalogtest.Open(context.Background(), "sqlite:"+filepath.Join(h.dir, "catalog.db"))
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -39,15 +39,29 @@ type cluster struct {
 type servers struct {
 	s3       *s3test.Server
 	postgres *postgrestest.Server
+	empty    string // the catalog that others are copies of
 }
 
 func newServers(t testing.TB) servers {
-	return servers{s3test.Versitygw(t), postgrestest.New(t)}
+	t.Helper()
+	s := servers{s3: s3test.Versitygw(t), postgres: postgrestest.New(t)}
+	var err error
+	if s.empty, err = s.postgres.Create(""); err != nil {
+		t.Fatal(err)
+	}
+	db, err := catalog.Open(t.Context(), s.postgres.URL(s.empty))
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func (s servers) cluster(t testing.TB) *cluster {
 	t.Helper()
-	database, err := s.postgres.Create("")
+	database, err := s.postgres.Create(s.empty)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,18 +2,45 @@ package catalog
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
 
 func TestSQLite(t *testing.T) {
-	suite(t, func(t *testing.T) *DB { return openAt(t, t.TempDir()+"/catalog.db") })
+	suite(t, func(t *testing.T) *DB {
+		path := t.TempDir() + "/catalog.db"
+		if err := os.WriteFile(path, must(emptyFile()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return openAt(t, path)
+	})
 }
+
+// emptyFile is what is in the file of a catalog in which there is nothing: the tests of the suite begin
+// with it, as they do with a copy of a database in PostgreSQL.
+var emptyFile = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "catalog")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "catalog.db")
+	db, err := Open(context.Background(), "sqlite:"+path)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil { // which folds the log into the file
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 func openAt(t testing.TB, path string) *DB {
 	t.Helper()

@@ -5,6 +5,8 @@ package postgrestest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,7 +89,7 @@ func release(path string) int {
 	return n
 }
 
-// init makes the directory of the data.
+// init makes the directory of the data: a copy of one that initdb has made, which takes it a second.
 func (s *Server) init() error {
 	s.owner = &syscall.SysProcAttr{}
 	if os.Getuid() == 0 { // whom PostgreSQL refuses to run as
@@ -99,18 +102,59 @@ func (s *Server) init() error {
 			return err
 		}
 	}
-	password := filepath.Join(s.dir, "password")
-	if err := os.WriteFile(password, []byte(Password), 0o644); err != nil {
+	made, err := s.template()
+	if err != nil {
 		return err
 	}
-	init := exec.Command(filepath.Join(s.programs, "initdb"), "-D", s.data(), "-U", User, "--pwfile", password,
-		"-A", "scram-sha-256", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions")
+	if out, err := exec.Command("cp", "-a", made, s.data()).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w: %s", made, err, out)
+	}
+	return nil
+}
+
+// template returns the directory that others are copies of. Its name says what it was made with and
+// for whom; the tests of all packages have the same, in .cache of the module, as they have programs.
+func (s *Server) template() (string, error) {
+	args := []string{"-U", User, "-A", "scram-sha-256", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions"}
+	program := filepath.Join(s.programs, "initdb")
+	info, err := os.Stat(program)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q %q %q %v %d %d %v", program, args, Password, info.ModTime(), info.Size(), os.Getuid(), s.owner.Credential)
+	_, file, _, _ := runtime.Caller(0)
+	folder := filepath.Join(filepath.Dir(file), "..", "..", ".cache", "postgres")
+	made := filepath.Join(folder, hex.EncodeToString(sum.Sum(nil)[:8]))
+	if _, err := os.Stat(made); err == nil {
+		return made, nil
+	}
+
+	// Where the server's user may write, and then by way of another name: two runs of tests may do
+	// this at the same time, and either of what they make is as good as the other.
+	fresh := filepath.Join(s.dir, "made")
+	password := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(password, []byte(Password), 0o644); err != nil {
+		return "", err
+	}
+	init := exec.Command(program, append(args, "-D", fresh, "--pwfile", password)...)
 	init.SysProcAttr = s.owner
 	init.Dir = s.dir
 	if out, err := init.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
+		return "", fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	return nil
+	aside := made + "." + filepath.Base(s.dir)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fresh, nil // nowhere to keep it: a checkout that nobody may write to
+	}
+	if out, err := exec.Command("cp", "-a", fresh, aside).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("copy %s: %w: %s", fresh, err, out)
+	}
+	if err := os.Rename(aside, made); err != nil {
+		os.RemoveAll(aside)
+		return fresh, nil // somebody else was quicker
+	}
+	return made, os.RemoveAll(fresh)
 }
 
 func unprivileged() (uid, gid uint32, err error) {
