@@ -226,8 +226,8 @@ func (p *process) stop(t testing.TB) {
 	t.Helper()
 	p.signal(syscall.SIGCONT)
 	p.signal(syscall.SIGTERM)
-	if !p.ended(slack * 10 * time.Second) {
-		t.Errorf("%s did not end within %v of SIGTERM", p.name, slack*10*time.Second)
+	if !p.ended(10 * time.Second) {
+		t.Errorf("%s did not end within %v of SIGTERM", p.name, 10*time.Second)
 		p.kill()
 	}
 }
@@ -322,18 +322,13 @@ var nextPort = func() *atomic.Uint32 {
 	return &n
 }()
 
-// slack is how many times as long as on a machine of its own everything may take here, where eight tests
-// share two cores, most of them with the race detector. What never happens does not happen then either.
-const slack = 3
-
-// eventually waits for something that happens by itself, within a time on a machine of its own. It looks
-// the less often the longer that takes: to look costs what the thing itself needs to happen, and nobody
-// minds a twentieth more.
+// eventually waits for something that happens by itself. It looks the less often the longer that takes: to
+// look costs what the thing itself needs to happen, and nobody minds a twentieth more.
 func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for start := time.Now(); !ok(); {
 		waited := time.Since(start)
-		if waited > slack*within {
+		if waited > within {
 			t.Fatalf("%s: not within %v", what, waited)
 		}
 		time.Sleep(min(max(waited/20, 10*time.Millisecond), 250*time.Millisecond))

@@ -30,7 +30,7 @@ func (c *nodesOf) byLead(t *testing.T) (follower, leader *node) {
 func takesOver(n *node) <-chan time.Duration {
 	start, took := time.Now(), make(chan time.Duration, 1)
 	go func() {
-		for !n.leads() && time.Since(start) < slack*30*time.Second {
+		for !n.leads() && time.Since(start) < 30*time.Second {
 			time.Sleep(100 * time.Millisecond)
 		}
 		took <- time.Since(start)

@@ -329,8 +329,8 @@ func (n *node) descriptors() int {
 func (n *node) terminate(within time.Duration) {
 	n.t.Helper()
 	n.signal(syscall.SIGTERM)
-	if !n.ended(slack * within) {
-		n.t.Fatalf("roadstead did not end within %v of SIGTERM", slack*within)
+	if !n.ended(within) {
+		n.t.Fatalf("roadstead did not end within %v of SIGTERM", within)
 	}
 	if n.err != nil {
 		n.t.Errorf("roadstead ended with %v after SIGTERM", n.err)
