@@ -84,9 +84,10 @@ mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 ip link set lo up
-# A process in a mere chroot may make no user namespaces, which PrivateUsers= does.
+# A process in a mere chroot may make no user namespaces, which PrivateUsers= does, and credentials get to a
+# service by mounts that are shared.
 pivot_root . media
-exec chroot . sh -c 'umount -l /media && exec env -i container=roadstead-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=basic.target --show-status=0'
+exec chroot . sh -c 'umount -l /media && mount --make-rshared / && exec env -i container=roadstead-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=basic.target --show-status=0'
 `
 
 // boot starts a machine that ends with the test.
@@ -362,6 +363,7 @@ func TestTheDebianPackage(t *testing.T) {
 		t.Errorf("with the password of a credential: %v", a)
 	}
 	n.who = account{}
+	m.run(t, "systemctl", "reload", "roadstead") // which checks the configuration with them
 
 	// What somebody has disabled stays so; a purge forgets all but the content, and all can begin anew.
 	m.run(t, "systemctl", "disable", "--now", "roadstead.socket", "roadstead.service")
