@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -66,11 +67,7 @@ func (s *supervisor) adopt(f *os.File, of int) error {
 	if of == 1 && (strings.HasPrefix(name, "LISTEN_FD_") || name == "unknown") {
 		name = "listen"
 	}
-	known := false
-	for _, setting := range activatable {
-		known = known || name == setting
-	}
-	if !known {
+	if !slices.Contains(activatable, name) {
 		return fmt.Errorf("a socket called %q was passed, and it is not known what for: write FileDescriptorName= in its unit, with one of %s", name, strings.Join(activatable, ", "))
 	}
 	if s.sockets[name] != nil {
