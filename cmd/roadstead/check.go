@@ -13,6 +13,7 @@ import (
 // Check is the command of that name.
 type Check struct {
 	settings
+	Quiet bool `short:"q" help:"Print nothing when there is no fault."`
 }
 
 // Help is the long help.
@@ -25,7 +26,7 @@ Each fault is one line on stderr, "file:line: what is wrong; what to write inste
 // Run reads the configuration and says what it means.
 func (c *Check) Run(std streams) error {
 	cfg, err := c.load()
-	if err != nil {
+	if err != nil || c.Quiet {
 		return err
 	}
 	return summary(std.out, cfg)

@@ -418,7 +418,7 @@ func TestTheSwitchboardHandsOutWhatTheRoomsReturn(t *testing.T) {
 	cfg := good(t, "")
 	cfg.Storage.Directory = tr.dir
 	cfg.Listen, cfg.Admin = "127.0.0.1:0", ""
-	h, err := openHouse(ctx, cfg, slog.New(slog.DiscardHandler), nil)
+	h, err := openHouse(ctx, cfg, slog.New(slog.DiscardHandler), outside{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,9 @@ type House struct {
 	inForce atomic.Pointer[inForce]
 	changes chan chan error // asks Run's goroutine to follow
 
+	supervisor *supervisor   // nil: none
+	beats      chan struct{} // Run's goroutine takes them as long as it is well
+
 	listener      net.Listener
 	adminListener net.Listener // nil: off
 	certificate   *Certificate // nil: plain HTTP
@@ -75,9 +78,9 @@ var errAtOnce = errors.New("stopped at once, by a second signal")
 // openHouse opens everything and starts nothing that goes on by itself. What it does takes the same time
 // however much is cached: of the remains of uploads in a bucket it removes what it can in two seconds,
 // see tidyPatience. For a bucket or a catalog that is away it waits only where nothing could be served
-// without. announce is told the password of the first user if one had to be made up.
-func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(user, password string)) (_ *House, err error) {
-	h := &House{cfg: cfg, log: log, changes: make(chan chan error), leader: leader{log: log}}
+// without. Whoever is outside is told the password of the first user if one had to be made up.
+func openHouse(ctx context.Context, cfg Config, log *slog.Logger, out outside) (_ *House, err error) {
+	h := &House{cfg: cfg, log: log, supervisor: out.supervisor, changes: make(chan chan error), beats: make(chan struct{}), leader: leader{log: log}}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -89,11 +92,11 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 			return nil, err
 		}
 	}
-	if h.listener, err = listen("listen", cfg.Listen); err != nil {
+	if h.listener, err = h.supervisor.listen("listen", cfg.Listen); err != nil {
 		return nil, err
 	}
 	if cfg.Admin != "" {
-		if h.adminListener, err = listen("admin", cfg.Admin); err != nil {
+		if h.adminListener, err = h.supervisor.listen("admin", cfg.Admin); err != nil {
 			return nil, err
 		}
 	}
@@ -111,6 +114,9 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	if h.nodes, err = openNodes(cfg, h.data, h); err != nil {
 		return nil, err
 	}
+	if err := h.supervisor.unused(); err != nil {
+		return nil, err
+	}
 	h.upstreams.cluster = h.nodes.cluster
 	if exists(cfg.Storage.Directory, adoptingFile) {
 		log.Warn("the directory is adopted in part only, because \"adopt\" was cut short: stop the server and run it again", "directory", cfg.Storage.Directory)
@@ -118,7 +124,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, announce func(
 	if h.holding, err = h.opening(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if h.access, err = openAccess(ctx, cfg, h.data, log, announce, h.route); err != nil {
+	if h.access, err = openAccess(ctx, cfg, h.data, log, out.announce, h.route); err != nil {
 		return nil, err
 	}
 	h.cfg = h.revealed(ctx, cfg)
@@ -181,6 +187,7 @@ func (h *House) openData(ctx context.Context, s Storage) (*Data, error) {
 		}
 		if !said {
 			h.log.Error("nothing can be served before the bucket is there, for which is looked", "err", err)
+			h.supervisor.tell(statusLine("waiting for the bucket: " + err.Error()))
 		}
 		select {
 		case <-ctx.Done():
@@ -308,6 +315,14 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 		running.start("nodes", func() error { return n.cluster.Serve(behind, n.listener, n.handler) })
 	}
 	h.announce()
+	serves := "serving on " + h.listener.Addr().String()
+	h.supervisor.ready(serves)
+	if h.supervisor.told() {
+		running.start("supervisor", func() error {
+			h.supervisor.watch(behind, serves, h.well)
+			return nil
+		})
+	}
 
 	refresh := time.NewTicker(refreshEvery)
 	defer refresh.Stop()
@@ -315,7 +330,17 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 	for running.count > 0 {
 		select {
 		case <-hangups:
-			h.reload()
+			if h.draining.Load() {
+				h.log.Info("configuration not reloaded, because this server is stopping")
+				break
+			}
+			h.supervisor.reloading()
+			now := serves
+			if err := h.reload(); err != nil {
+				now += ", by the old configuration: " + err.Error()
+			}
+			h.supervisor.ready(now)
+		case <-h.beats:
 		case <-changed:
 			h.follow() // it has said what is wrong
 		case done := <-h.changes:
@@ -329,6 +354,7 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 				return errAtOnce
 			}
 			h.log.Info("stopping", "signal", s.String(), "drain", h.cfg.Drain, "requests", h.server.Stats().InFlight)
+			h.supervisor.stopping(h.cfg.Drain)
 			stopServing()
 		case end := <-running.ended:
 			running.count--
@@ -337,6 +363,7 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 			}
 			// Whichever ended first, by order or not, no new request gets an answer.
 			h.draining.Store(true)
+			h.supervisor.stopping(h.cfg.Drain)
 			stopServing()
 			if end.part == "registry" {
 				stopBehind()
@@ -348,6 +375,16 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 	}
 	h.log.Info("stopped")
 	return failure
+}
+
+// well returns what [House.degraded] does, once the goroutine of Run and every part have answered.
+func (h *House) well(ctx context.Context) error {
+	select {
+	case h.beats <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return h.degraded(ctx)
 }
 
 // parts are the goroutines of Run.

@@ -39,7 +39,7 @@ func openNodes(cfg Config, data *Data, h *House) (n nodes, err error) {
 	if err != nil {
 		return nodes{}, err
 	}
-	n.listener, err = listen("cluster.listen", cfg.Cluster.Listen)
+	n.listener, err = h.supervisor.listen("cluster.listen", cfg.Cluster.Listen)
 	return n, err
 }
 

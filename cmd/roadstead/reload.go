@@ -9,8 +9,8 @@ import (
 )
 
 // reload puts a changed configuration in force, whole or not at all. Requests under way end
-// under the old one.
-func (h *House) reload() {
+// under the old one. It has said why when it was not.
+func (h *House) reload() error {
 	cfg, err := h.load()
 	if err == nil && h.cfg.File != "" && cfg.File != h.cfg.File {
 		// Found in its place at the start, and not now: it is being replaced, most likely, and
@@ -21,7 +21,7 @@ func (h *House) reload() {
 		err = h.apply(cfg)
 	}
 	if err == nil {
-		return
+		return nil
 	}
 	if faults, ok := errors.AsType[faultsError](err); ok {
 		for _, f := range faults.faults {
@@ -29,6 +29,7 @@ func (h *House) reload() {
 		}
 	}
 	h.log.Error("configuration not reloaded, the old one stays in force", "err", err)
+	return err
 }
 
 // apply switches to a configuration. What can fail comes before what cannot.

@@ -96,6 +96,8 @@ var dependencies = []dependency{
 		"Tests look at pages and click on them in a real Chromium, without Node.js."},
 	{"github.com/coreos/go-oidc/v3", []string{"registry/access"}, false,
 		"Discovery, key rotation and the checks of ID tokens, as many have looked at them."},
+	{"github.com/coreos/go-systemd/v22", []string{"cmd/roadstead"}, false,
+		"What systemd hands over and is told, as it is spelt in environments and datagrams."},
 	{"github.com/distribution/distribution/v3", []string{"storage", "storage/s3"}, true,
 		"The storage drivers, and with them the layout, that make a directory readable by the stock registry and by Harbor."},
 	{"github.com/distribution/reference", []string{"rewrite"}, true,

@@ -28,7 +28,9 @@ func (s *Serve) Help() string {
     docker pull localhost:5000/docker.io/library/busybox
     docker pull localhost:5000/quay.io/prometheus/prometheus
 
-SIGHUP reads the configuration again: projects, routes, credentials, limits of age, the certificate and the log level change at once, and nothing that is under way is cut. A faulty file is refused as a whole. SIGTERM lets what is under way end ("drain"); a second one ends it.`
+SIGHUP reads the configuration again: projects, routes, credentials, limits of age, the certificate and the log level change at once, and nothing that is under way is cut. A faulty file is refused as a whole. SIGTERM lets what is under way end ("drain"); a second one ends it.
+
+Under systemd it says when it serves, reloads and stops, and gives its watchdog a sign of life. Sockets that systemd has opened are listened on instead of "listen", "admin" and "cluster.listen", by those names (FileDescriptorName=).`
 }
 
 // Run serves until it is told to stop.
@@ -56,8 +58,12 @@ func (s *Serve) Run(std streams) error {
 	defer signal.Stop(hangups)
 	defer signal.Stop(stops)
 
+	supervisor, err := supervised(log)
+	if err != nil {
+		return err
+	}
 	h, err := opened(stops, func(ctx context.Context) (*House, error) {
-		return openHouse(ctx, cfg, log, announcing(std.err, cfg))
+		return openHouse(ctx, cfg, log, outside{announcing(std.err, cfg), supervisor})
 	})
 	if err != nil {
 		return err

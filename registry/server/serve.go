@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +22,11 @@ const maxHeader = 64 << 10
 // maxStreams is how many requests an HTTP/2 connection may have running (FAULTS D3). A client
 // pulls a few layers at once; a proxy in front pools for many clients.
 const maxStreams = 250
+
+// patience is how long a connection that has asked nothing yet may go on without, once a drain has begun.
+// net/http takes five seconds for it, which probes, and browsers that connect in advance, would have
+// each restart take; a request that is on its way is here in less.
+const patience = time.Second
 
 // farewell is how long requests that were cut off by the end of a drain have to return.
 const farewell = 5 * time.Second
@@ -34,6 +41,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 	// The requests outlive ctx, by the time of the drain.
 	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(errStopping)
+	var fresh newcomers
 	srv := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: s.config.HeaderTimeout,
@@ -44,7 +52,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, nc)
 		},
-		ErrorLog: log.New(complaints{s.config.Log}, "", 0),
+		ConnState: fresh.note,
+		ErrorLog:  log.New(complaints{s.config.Log}, "", 0),
 		// There is no WriteTimeout: see conn, and response.inTime for HTTP/2.
 
 		DisableGeneralOptionsHandler: true,
@@ -67,9 +76,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 	case <-ctx.Done():
 	}
 	// ctx has ended, and draining is what comes after it, for Config.Drain at most.
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
 	defer cancel()
-	err := srv.Shutdown(patience)
+	silent := time.AfterFunc(patience, fresh.close)
+	defer silent.Stop()
+	err := srv.Shutdown(draining)
 	<-ended
 	if err == nil {
 		return nil
@@ -79,6 +90,37 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 	srv.Close()
 	s.settle()
 	return fmt.Errorf("drain %s: %d requests cut off after %s", l.Addr(), n, s.config.Drain)
+}
+
+// newcomers are the connections over which no request has come yet.
+type newcomers struct {
+	mu  sync.Mutex
+	all map[net.Conn]struct{}
+}
+
+// note is told by net/http what becomes of a connection. A request comes with two calls, for which a
+// lock that nobody waits for is nothing.
+func (n *newcomers) note(c net.Conn, state http.ConnState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if state != http.StateNew {
+		delete(n.all, c)
+		return
+	}
+	if n.all == nil {
+		n.all = map[net.Conn]struct{}{}
+	}
+	n.all[c] = struct{}{}
+}
+
+// close closes those that there are.
+func (n *newcomers) close() {
+	n.mu.Lock()
+	all := slices.Collect(maps.Keys(n.all))
+	n.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
 }
 
 // settle waits for the requests that were cut off. Their contexts have ended and their

@@ -49,7 +49,7 @@ func TestDrain(t *testing.T) {
 				streams = append(streams, resp)
 			}
 			if !secure {
-				silent, err := net.Dial("tcp", run.addr) // net/http waits 5 s for its first request
+				silent, err := net.Dial("tcp", run.addr)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,6 +86,25 @@ func TestDrain(t *testing.T) {
 			}
 			eventually(t, func() bool { return s.Stats().Connections == 0 })
 		})
+	}
+}
+
+// net/http would wait five seconds for the first request of a connection, and here be told to stop before
+// that.
+func TestDrainWaitsForNobodySilent(t *testing.T) {
+	s := New(Config{Registry: newShelf(), Drain: 4 * time.Second})
+	run := start(t, s)
+	silent, err := net.Dial("tcp", run.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	eventually(t, func() bool { return s.Stats().Connections == 1 })
+	if err := run.end(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if n, err := silent.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("the silent connection was told %d bytes, %v", n, err)
 	}
 }
 
