@@ -15,8 +15,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A release is what a chart has been rendered as, as far as tests look at it.
-type release struct {
+// A chartRelease is what the chart has been rendered as, as far as tests look at it.
+type chartRelease struct {
 	resources map[string]resource // by kind and name, "Service mirror"
 	workload  workload
 	config    string // roadstead.yaml
@@ -52,8 +52,8 @@ type pod struct {
 	HostNetwork bool `yaml:"hostNetwork"`
 	Token       any  `yaml:"automountServiceAccountToken"`
 	Security    struct {
-		NonRoot bool `yaml:"runAsNonRoot"`
-		Seccomp struct{ Type string }
+		NonRoot bool                  `yaml:"runAsNonRoot"`
+		Seccomp struct{ Type string } `yaml:"seccompProfile"`
 	} `yaml:"securityContext"`
 	Containers []container
 	Volumes    []struct {
@@ -111,9 +111,9 @@ type probe struct {
 	} `yaml:"httpGet"`
 }
 
-func readRelease(t *testing.T, text []byte) *release {
+func readRelease(t *testing.T, text []byte) *chartRelease {
 	t.Helper()
-	r := &release{resources: map[string]resource{}}
+	r := &chartRelease{resources: map[string]resource{}}
 	for _, doc := range documents(t, text) {
 		var one resource
 		if err := doc.Decode(&one); err != nil {
@@ -138,10 +138,10 @@ func readRelease(t *testing.T, text []byte) *release {
 	return r
 }
 
-func (r *release) node() container { return r.workload.Template.Spec.Containers[0] }
+func (r *chartRelease) node() container { return r.workload.Template.Spec.Containers[0] }
 
 // of are the resources of a kind.
-func (r *release) of(kind string) (all []resource) {
+func (r *chartRelease) of(kind string) (all []resource) {
 	for _, name := range slices.Sorted(maps.Keys(r.resources)) {
 		if r.resources[name].Kind == kind {
 			all = append(all, r.resources[name])
@@ -161,7 +161,7 @@ func selects(selector, labels map[string]string) bool {
 }
 
 // wired looks for parts that name each other and would not find each other.
-func (r *release) wired(t *testing.T) {
+func (r *chartRelease) wired(t *testing.T) {
 	t.Helper()
 	labels, ports := r.workload.Template.Metadata.Labels, map[any]bool{5001: true} // with hostNetwork that has no name
 	for _, p := range r.node().Ports {
@@ -242,7 +242,7 @@ func (r *release) wired(t *testing.T) {
 }
 
 // mounted looks at volumes, and whether the files that the configuration names are in them.
-func (r *release) mounted(t *testing.T) {
+func (r *chartRelease) mounted(t *testing.T) {
 	t.Helper()
 	volumes := map[string][]string{} // the files in it, as far as they are known
 	for _, claim := range r.workload.Claims {
@@ -288,12 +288,12 @@ func (r *release) mounted(t *testing.T) {
 }
 
 // secretFiles are the files of Secrets that the configuration names.
-func (r *release) secretFiles() []string {
+func (r *chartRelease) secretFiles() []string {
 	return regexp.MustCompile(`/run/secrets/[a-z0-9./-]+`).FindAllString(r.config, -1)
 }
 
 // confined looks for privileges.
-func (r *release) confined(t *testing.T) {
+func (r *chartRelease) confined(t *testing.T) {
 	t.Helper()
 	node, pod := r.node(), r.workload.Template.Spec
 	if s := node.Security; s.Escalation != false || !s.ReadOnly || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) {
@@ -311,7 +311,7 @@ func (r *release) confined(t *testing.T) {
 	}
 }
 
-func (r *release) setting(t *testing.T, key string) any {
+func (r *chartRelease) setting(t *testing.T, key string) any {
 	t.Helper()
 	var config map[string]any
 	if err := yaml.Unmarshal([]byte(r.config), &config); err != nil {
@@ -322,7 +322,7 @@ func (r *release) setting(t *testing.T, key string) any {
 
 // settle writes the configuration below a directory, with each file that it names, and returns its name and
 // the environment of the container. change is what it says otherwise here.
-func (r *release) settle(t *testing.T, dir string, change map[string]any) (file string, env []string) {
+func (r *chartRelease) settle(t *testing.T, dir string, change map[string]any) (file string, env []string) {
 	t.Helper()
 	cert := newCertificate(t, dir)
 	pem := func(name string) []byte {
@@ -378,7 +378,7 @@ func (r *release) settle(t *testing.T, dir string, change map[string]any) (file 
 }
 
 // checked has roadstead look at the configuration, with no other environment than the container's.
-func (r *release) checked(t *testing.T) {
+func (r *chartRelease) checked(t *testing.T) {
 	t.Helper()
 	dir := shortDir(t)
 	file, env := r.settle(t, dir, nil)

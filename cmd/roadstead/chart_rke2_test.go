@@ -96,7 +96,6 @@ func TestChartForRKE2(t *testing.T) {
 	indented := regexp.MustCompile(`(?m)^`).ReplaceAllString(string(values), "    ")
 	want := fmt.Sprintf(rke2Manifest, strings.TrimSuffix(indented, "    "), base64.StdEncoding.EncodeToString(packed))
 	same(t, file, want)
-	conform(t, file)
 
 	// Helm takes the archive, and renders it as the folder.
 	archive := filepath.Join(shortDir(t), "roadstead.tgz")
@@ -134,10 +133,33 @@ func TestChartForRKE2(t *testing.T) {
 		t.Errorf("the volume is %+v, and claimed is %+v", v, claim)
 	}
 	r.pointedTo(t)
+
+	// The values of its own that the README gives as an example are understood, and that resource is.
+	page, err := os.ReadFile(filepath.Join(rke2Folder(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(page), "```yaml\napiVersion: helm.cattle.io/v1\n")
+	example, _, _ = strings.Cut("apiVersion: helm.cattle.io/v1\n"+example, "```")
+	more, own := filepath.Join(shortDir(t), "config.yaml"), filepath.Join(shortDir(t), "values.yaml")
+	if err := documents(t, []byte(example))[0].Decode(&chart); !found || err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(more, []byte(example), 0o600), os.WriteFile(own, []byte(chart.Spec.ValuesContent), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	conform(t, file, more)
+	out, err = try(environment(shortDir(t)), need(t, "helm"), "template", "roadstead", archive, "--values", valuesFile("rke2"), "--values", own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = readRelease(t, out)
+	r.wired(t)
+	r.checked(t)
 }
 
 // pointedTo compares the registries.yaml of deploy/rke2 with what the release's own node would write.
-func (r *release) pointedTo(t *testing.T) {
+func (r *chartRelease) pointedTo(t *testing.T) {
 	t.Helper()
 	dir := shortDir(t)
 	config, _ := r.settle(t, dir, map[string]any{"storage": map[string]any{"directory": filepath.Join(dir, "data")}})
@@ -178,8 +200,11 @@ func chartFiles(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(chartFolder(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() && entry.Name() == "examples" {
-			return errors.Join(err, fs.SkipDir)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && entry.Name() == "examples" {
+			return fs.SkipDir
 		}
 		if !entry.Type().IsRegular() {
 			return nil
@@ -265,10 +290,14 @@ func TestRKE2StartsWithoutItsMirror(t *testing.T) {
 	c.pull(t, ref("before"), images["before"])
 	n.start()
 	wharfiePullBy(t, file, ref("after"), images["after"])
-	if asked := n.logged(t, "repo=quay.io/team/after ", "status=200"); asked == 0 {
-		t.Error("wharfie does not pull from the mirror that there is now")
-	}
-	u.stop(t)
-	// This containerd has no rewrites: where they lead is tested by TestRKE2PullsWhatWasPushed. It says ns.
+	// This containerd has no rewrites, and says ns: where they lead, TestRKE2PullsWhatWasPushed tests.
 	c.pull(t, ref("after"), images["after"])
+	for _, agent := range []string{"go-containerregistry", "containerd/"} {
+		if n.logged(t, "repo=quay.io/team/after ", "status=200", "agent="+agent) == 0 {
+			t.Errorf("%s does not pull from the mirror that there is now", agent)
+		}
+	}
+	if n.logged(t, "repo=quay.io/team/before ") > 0 {
+		t.Error("the mirror was asked before it was there")
+	}
 }

@@ -96,7 +96,7 @@ func TestChartRendersItsExamples(t *testing.T) {
 	conform(t, files...)
 }
 
-// Without any values it is one node that proxies the well-known registries.
+// Each value is set by an example, so that all are rendered, and explained in the README.
 func TestChartExamplesHaveEveryValue(t *testing.T) {
 	set := map[string]bool{}
 	for _, example := range chartExamples(t) {
@@ -112,7 +112,15 @@ func TestChartExamplesHaveEveryValue(t *testing.T) {
 			documented[name[1]] = true
 		}
 	}
-	values := leaves(readYAML(t, filepath.Join(chartFolder(), "values.yaml")), "")
+	values := map[string]bool{}
+	for path := range leaves(readYAML(t, filepath.Join(chartFolder(), "values.yaml")), "") {
+		for _, whole := range []string{"ingress.annotations", "podSecurityContext", "securityContext"} { // of Kubernetes' own keys
+			if strings.HasPrefix(path, whole+".") {
+				path = whole
+			}
+		}
+		values[path] = true
+	}
 	for _, path := range slices.Sorted(maps.Keys(values)) {
 		if under := func(name string) bool {
 			return name == path || strings.HasPrefix(name, path+".") || strings.HasPrefix(path, name+".")
@@ -128,7 +136,7 @@ func TestChartExamplesHaveEveryValue(t *testing.T) {
 			t.Errorf("the chart's README has %s, and values.yaml has not", name)
 		}
 	}
-	if len(values) < 100 {
+	if len(values) < 90 {
 		t.Errorf("only %d values were found", len(values))
 	}
 }
@@ -188,20 +196,18 @@ func TestChartRefusesValues(t *testing.T) {
 mode: ha
 replicas: -1
 image: { tag: "a b", digest: sha256:0, pullPolicy: Sometimes, name: x }
-url: mirror.example.com
 tls: { existingSecret: Mirror_TLS }
-persistence: { size: 100, maxSize: 80%, accessModes: [ReadOnlyMany] }
+persistence: { size: 100, accessModes: [ReadOnlyMany] }
 scratch: { type: hostPath }
-hot: { size: 20% }
-s3: { bucket: Images, endpoint: s3.example.com }
-postgresql: { port: 0, sslmode: on, parameters: { password: x } }
-cluster: { address: "https://${POD_IP}:5003" }
+hot: { size: 20 }
+s3: { bucket: Images }
+postgresql: { port: 0, sslmode: on }
 service: { type: ExternalName, nodePort: 70000 }
-ingress: { enabled: "yes", host: "https://mirror.example.com" }
+ingress: { enabled: "yes" }
 drainSeconds: 60s
-resources: { limits: { memory: 1.5Gi } }
 podDisruptionBudget: { maxUnavailable: 0 }
 antiAffinity: soft
+topologySpreadConstraints: zone
 serviceMonitor: { interval: 30 }
 secretMounts: [a/b]
 presistence: {}
@@ -212,30 +218,48 @@ presistence: {}
 			"at '/image/tag': 'a b' does not match pattern",
 			"at '/image/digest': 'sha256:0' does not match pattern",
 			"at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
-			"at '/url': 'mirror.example.com' does not match pattern",
 			"at '/tls/existingSecret': 'Mirror_TLS' does not match pattern",
 			"at '/persistence/size': got number, want string",
-			"at '/persistence/maxSize': '80%' does not match pattern",
 			"at '/persistence/accessModes/0': value must be one of 'ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteMany'",
 			"at '/scratch/type': value must be one of 'emptyDir', 'ephemeral'",
-			"at '/hot/size': '20%' does not match pattern",
+			"at '/hot/size': maximum: got 20, want 0",
 			"at '/s3/bucket': 'Images' does not match pattern",
-			"at '/s3/endpoint': 's3.example.com' does not match pattern",
 			"at '/postgresql/port': minimum: got 0, want 1",
-			"at '/postgresql/sslmode': value must be one of 'disable'",
-			"at '/postgresql/parameters': invalid propertyName 'password'",
-			"at '/cluster/address': 'https://${POD_IP}:5003' does not match pattern",
+			"at '/postgresql/sslmode': value must be one of 'disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'",
 			"at '/service/type': value must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'",
 			"at '/service/nodePort': maximum: got 70,000, want 65,535",
 			"at '/ingress/enabled': got string, want boolean",
-			"at '/ingress/host': 'https://mirror.example.com' does not match pattern",
 			"at '/drainSeconds': got string, want integer",
-			"at '/resources/limits/memory': '1.5Gi' does not match pattern",
 			"at '/podDisruptionBudget/maxUnavailable': minimum: got 0, want 1",
 			"at '/antiAffinity': value must be one of 'preferred', 'required', 'none'",
+			"at '/topologySpreadConstraints': got string, want null or array",
 			"at '/serviceMonitor/interval': got number, want string",
 			"at '/secretMounts/0': 'a/b' does not match pattern",
 			"at '': additional properties 'presistence' not allowed",
+		}},
+		"words": {`
+url: mirror.example.com/v2
+persistence: { size: 100G, maxSize: 80% }
+scratch: { size: 0Gi }
+hot: { size: 20% }
+s3: { bucket: images, endpoint: "s3://s3.example.com:9000" }
+postgresql: { host: db, parameters: { password: hunter2, sslmode: disable } }
+cluster: { address: "https://${POD_IP}:5003" }
+ingress: { enabled: true, host: "https://mirror.example.com" }
+resources: { limits: { memory: 1.5Gi } }
+`, []string{
+			`url: "mirror.example.com/v2" is not the URL of a server; write scheme and host, such as "https://mirror.example.com"`,
+			`persistence.size: "100G" is no size that is understood here; write a whole number and a unit, such as 512Mi, 100Gi or 2Ti`,
+			`persistence.maxSize: "80%" is no size that is understood here`,
+			`persistence.maxSize: content is in the bucket; set config.storage.max_size for a bound of that, or remove the line`,
+			`scratch.size: "0Gi" is no size that is understood here`,
+			`hot.size: "20%" is no size that is understood here`,
+			`s3.endpoint: "s3://s3.example.com:9000" is not the URL of a server; write scheme and host, such as "https://s3.example.com:9000"`,
+			`postgresql.parameters.password: set postgresql.existingSecret instead`,
+			`postgresql.parameters.sslmode: set postgresql.sslmode instead`,
+			`cluster.address: "https://${POD_IP}:5003" is not where nodes listen; write https://${POD_IP}:5002, or https://[${POD_IP}]:5002 with IPv6`,
+			`ingress.host: "https://mirror.example.com" is not a name; write it in lower case without scheme and port, such as mirror.example.com`,
+			`resources.limits.memory: "1.5Gi" is no size that is understood here`,
 		}},
 		"a single node": {`
 replicas: 3
@@ -244,7 +268,7 @@ serviceMonitor: { enabled: true }
 s3: { accessKey: roadstead, caSecret: authority, endpoint: "https://s3.example.com" }
 postgresql: { existingSecret: catalog }
 tls: { existingSecret: mirror }
-ingress: { enabled: true, tls: { existingSecret: mirror } }
+ingress: { enabled: false, tls: { existingSecret: mirror } }
 service: { nodePort: 30500, loadBalancerClass: metallb, externalTrafficPolicy: Local }
 secretMounts: [roadstead]
 config:
@@ -263,7 +287,7 @@ config:
 			"s3.endpoint: there is no bucket that it is for; name s3.bucket, or remove the line",
 			"postgresql.existingSecret: there is no database that it is for; name postgresql.host, or remove the line",
 			"ingress.tls.existingSecret: the registry speaks TLS itself by tls.existingSecret; set one of the two: the former where the ingress ends TLS, the latter where it passes TLS on",
-			"ingress.host: is empty; write the name that clients use, such as mirror.example.com",
+			"ingress.tls.existingSecret: there is no ingress; set ingress.enabled: true, or tls.existingSecret for a registry that speaks TLS itself",
 			"service.nodePort: 30500 is of no use with service.type: ClusterIP; set NodePort or LoadBalancer, or remove the line",
 			"service.loadBalancerClass, service.loadBalancerSourceRanges: are for service.type: LoadBalancer, and that is ClusterIP",
 			"service.externalTrafficPolicy: is for service.type: NodePort or LoadBalancer; remove the line",
@@ -275,6 +299,7 @@ config:
 			"config.tls: the chart writes it; set tls.existingSecret instead",
 			"config.projects.quay.io.password: would be for everybody to read in a ConfigMap; keep it in a Secret that secretMounts names, and write password_file: /run/secrets/SECRET/KEY",
 			"config.oidc.client_secret: would be for everybody to read in a ConfigMap; keep it in a Secret that secretMounts names, and write client_secret_file: /run/secrets/SECRET/KEY",
+			"url: whoever signs in by config.oidc is sent back to it; write the name that people use, such as https://mirror.example.com",
 			"secretMounts: /run/secrets/roadstead is the chart's own folder; give the Secret another name",
 		}},
 		"an empty cluster": {"mode: cluster\nhostNetwork: true\n", []string{
@@ -286,11 +311,11 @@ config:
 		"a cluster": {cluster + `
 scratch: { size: 20Gi }
 persistence: { maxSize: 10Gi }
-ingress: { tls: { existingSecret: mirror } }
+ingress: { enabled: true }
 `, []string{
 			"hot.size: copies of 16Gi leave too little of scratch.size 20Gi for what is on its way in; set at most three quarters of it",
 			"persistence.maxSize: content is in the bucket; set config.storage.max_size for a bound of that, or remove the line",
-			"ingress.tls.existingSecret: there is no ingress; set ingress.enabled: true, or tls.existingSecret for a registry that speaks TLS itself",
+			"ingress.host: is empty; write the name that clients use, such as mirror.example.com",
 		}},
 		"keys of the bucket twice": {cluster + "s3: { bucket: images, extra: { secret_key: x, region: y } }\n", []string{
 			"s3.extra.region: set s3.region instead",
@@ -308,7 +333,8 @@ ingress: { tls: { existingSecret: mirror } }
 			}
 			said := map[string]bool{}
 			for line := range strings.Lines(err.Error()) {
-				if line, found := strings.CutPrefix(strings.TrimSpace(line), "- "); found && !strings.HasPrefix(line, "at '/") || strings.Contains(line, "': ") {
+				line, found := strings.CutPrefix(strings.TrimSpace(line), "- ")
+				if found && !strings.HasSuffix(line, ": validation failed") { // of which the lines below say more
 					said[line] = true
 				}
 			}
@@ -325,9 +351,7 @@ ingress: { tls: { existingSecret: mirror } }
 				delete(said, found)
 			}
 			for line := range said {
-				if !strings.Contains(line, "anyOf") {
-					t.Errorf("it also says %q", line)
-				}
+				t.Errorf("it also says %q", line)
 			}
 			if t.Failed() {
 				t.Log(err)

@@ -1,9 +1,42 @@
-{{/* What values say together. One at a time they are checked by values.schema.json. */}}
+{{/* What values say together, and what values.schema.json would only call a pattern that does not match. */}}
 {{- define "roadstead.check" -}}
 {{- $wrong := list -}}
 {{- $v := .Values -}}
 {{- $cluster := eq $v.mode "cluster" -}}
 {{- $replicas := include "roadstead.replicas" . | int -}}
+{{- $sizes := dict "persistence.size" $v.persistence.size "scratch.size" $v.scratch.size -}}
+{{- if $v.persistence.maxSize -}}
+{{- $_ := set $sizes "persistence.maxSize" $v.persistence.maxSize -}}
+{{- end -}}
+{{- if ne (toString $v.hot.size) "0" -}}
+{{- $_ := set $sizes "hot.size" $v.hot.size -}}
+{{- end -}}
+{{- with $v.resources.limits -}}
+{{- with .memory -}}
+{{- $_ := set $sizes "resources.limits.memory" . -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $size := $sizes -}}
+{{- if not (regexMatch "^[1-9][0-9]*(Mi|Gi|Ti)$" $size) -}}
+{{- $wrong = append $wrong (printf "%s: %q is no size that is understood here; write a whole number and a unit, such as 512Mi, 100Gi or 2Ti" $name $size) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $url := dict "url" $v.url "s3.endpoint" $v.s3.endpoint -}}
+{{- if and $url (not (regexMatch "^https?://[^/?# ]+/?$" $url)) -}}
+{{- $wrong = append $wrong (printf "%s: %q is not the URL of a server; write scheme and host, such as %q" $name $url (printf "https://%s" (regexReplaceAll "^[a-z0-9]+://|[/?#].*$" $url "" | default "mirror.example.com"))) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (regexMatch "^https?://.+:5002$" $v.cluster.address) -}}
+{{- $wrong = append $wrong (printf "cluster.address: %q is not where nodes listen; write https://${POD_IP}:5002, or https://[${POD_IP}]:5002 with IPv6" $v.cluster.address) -}}
+{{- end -}}
+{{- if and $v.ingress.host (not (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" $v.ingress.host)) -}}
+{{- $wrong = append $wrong (printf "ingress.host: %q is not a name; write it in lower case without scheme and port, such as mirror.example.com" $v.ingress.host) -}}
+{{- end -}}
+{{- range $key, $by := dict "password" "postgresql.existingSecret" "sslmode" "postgresql.sslmode" "sslrootcert" "postgresql.caSecret" -}}
+{{- if hasKey $v.postgresql.parameters $key -}}
+{{- $wrong = append $wrong (printf "postgresql.parameters.%s: set %s instead" $key $by) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (not $cluster) (gt $replicas 1) -}}
 {{- $wrong = append $wrong (printf "replicas: %d nodes cannot share the volume of mode: single; set mode: cluster with s3.bucket and postgresql.host, or replicas: 1" $replicas) -}}
 {{- end -}}
@@ -38,11 +71,11 @@
 {{- $wrong = append $wrong (printf "s3.extra.%s: set %s instead" $key $by) -}}
 {{- end -}}
 {{- end -}}
-{{- if $cluster -}}
-{{- $hot := include "roadstead.mebibytes" $v.hot.size | int64 -}}
-{{- $scratch := include "roadstead.mebibytes" $v.scratch.size | int64 -}}
-{{- if gt (mul $hot 4) (mul $scratch 3) -}}
-{{- $wrong = append $wrong (printf "hot.size: copies of %s leave too little of scratch.size %s for what is on its way in; set at most three quarters of it" (toString $v.hot.size) $v.scratch.size) -}}
+{{- if and $v.s3.bucket (or $cluster (not $v.persistence.existingClaim)) (not $wrong) -}}
+{{- $of := ternary "scratch" "persistence" $cluster -}}
+{{- $room := ternary $v.scratch.size $v.persistence.size $cluster -}}
+{{- if gt (mul (include "roadstead.mebibytes" $v.hot.size | int64) 4) (mul (include "roadstead.mebibytes" $room | int64) 3) -}}
+{{- $wrong = append $wrong (printf "hot.size: copies of %s leave too little of %s.size %s for what is on its way in; set at most three quarters of it" (toString $v.hot.size) $of $room) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $v.persistence.maxSize $v.s3.bucket -}}
@@ -84,6 +117,9 @@
 {{- end -}}
 {{- end -}}
 {{- with $v.config.oidc -}}
+{{- if not (include "roadstead.url" $) -}}
+{{- $wrong = append $wrong "url: whoever signs in by config.oidc is sent back to it; write the name that people use, such as https://mirror.example.com" -}}
+{{- end -}}
 {{- if and (hasKey . "client_secret") (not (hasPrefix "${" (toString .client_secret))) -}}
 {{- $wrong = append $wrong "config.oidc.client_secret: would be for everybody to read in a ConfigMap; keep it in a Secret that secretMounts names, and write client_secret_file: /run/secrets/SECRET/KEY" -}}
 {{- end -}}
@@ -92,6 +128,6 @@
 {{- $wrong = append $wrong "secretMounts: /run/secrets/roadstead is the chart's own folder; give the Secret another name" -}}
 {{- end -}}
 {{- with $wrong -}}
-{{- fail (printf "\n\nThese values do not go together:\n- %s\n" (join "\n- " .)) -}}
+{{- fail (printf "\n\nThese values cannot be used:\n- %s\n" (join "\n- " .)) -}}
 {{- end -}}
 {{- end -}}

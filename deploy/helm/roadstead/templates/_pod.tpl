@@ -2,7 +2,11 @@
 {{- define "roadstead.pod" -}}
 metadata:
   labels:
-    {{- include "roadstead.labels" . | nindent 4 }}
+    {{- /* No version: a node is not replaced because the chart is called otherwise. */}}
+    {{- include "roadstead.selector" . | nindent 4 }}
+    {{- with .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -36,9 +40,9 @@ spec:
       image: {{ include "roadstead.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args: [serve]
-      {{- with include "roadstead.env" . }}
+      {{- with include "roadstead.env" . | trim }}
       env:
-        {{- . | nindent 8 }}
+        {{- . | trim | nindent 8 }}
       {{- end }}
       ports:
         - { name: registry, containerPort: 5000 }
@@ -80,7 +84,7 @@ spec:
         - { name: data, mountPath: /data }
         # Folders and not single files, so that what is changed in a Secret arrives.
         - { name: config, mountPath: /etc/roadstead, readOnly: true }
-        {{- if include "roadstead.secrets" . }}
+        {{- if include "roadstead.secrets" . | trim }}
         - { name: secrets, mountPath: /run/secrets/roadstead, readOnly: true }
         {{- end }}
         {{- range .Values.secretMounts }}
@@ -92,18 +96,20 @@ spec:
   volumes:
     - name: config
       configMap: { name: {{ include "roadstead.fullname" . }} }
-    {{- with include "roadstead.secrets" . }}
+    {{- with include "roadstead.secrets" . | trim }}
     - name: secrets
       projected:
         defaultMode: 0440
         sources:
-          {{- . | nindent 10 }}
+          {{- . | trim | nindent 10 }}
     {{- end }}
     {{- range .Values.secretMounts }}
     - name: secret-{{ . | replace "." "-" }}
       secret: { secretName: {{ . }}, defaultMode: 0440 }
     {{- end }}
-    {{- include "roadstead.data" . | nindent 4 }}
+    {{- with include "roadstead.data" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -115,7 +121,9 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- include "roadstead.placement" . | nindent 2 }}
+  {{- with include "roadstead.placement" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* Where the kubelet asks. */}}
