@@ -3,8 +3,8 @@ package main_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -74,12 +74,13 @@ func TestChartServes(t *testing.T) {
 	pullCrane(t, n, reference{project: ref.project, repo: ref.repo, digest: img.top().digest}, img)
 
 	// What the notes have people type.
-	notes := filepath.Join(chartFolder(), "templates", "NOTES.txt")
-	said, err := os.ReadFile(notes)
-	if err != nil || !strings.Contains(string(said), "-- /roadstead registries{{ if not $url }} --url ") {
-		t.Errorf("the notes have changed: %v", err)
+	said := run(t, environment(home), need(t, "helm"), "install", "mirror", chartFolder(), "--namespace", "registry", "--dry-run=client", "--values", values)
+	_, notes, _ := strings.Cut(string(said), "\nNOTES:\n")
+	typed := regexp.MustCompile(`exec statefulset/mirror-roadstead -- /roadstead (registries) (--url) URL-OF-2\n`).FindStringSubmatch(notes)
+	if typed == nil {
+		t.Fatalf("the notes are\n%s", notes)
 	}
-	out, err := n.command("registries", "--url", "http://127.0.0.1:30500")
+	out, err := n.command(typed[1], typed[2], "http://127.0.0.1:30500")
 	if err != nil || !strings.Contains(string(out), fmt.Sprintf("%q: %q", "(^.+$)", "quay.io/$1")) {
 		t.Errorf("the command of the notes writes %s, %v", out, err)
 	}

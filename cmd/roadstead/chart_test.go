@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -93,7 +94,24 @@ func TestChartRendersItsExamples(t *testing.T) {
 			r.checked(t)
 		})
 	}
-	conform(t, files...)
+	conform(t, append(files, overrides(t))...)
+}
+
+// overrides is a file with the pod that the chart's README has people run.
+func overrides(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(chartFolder(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "--overrides='")
+	over, _, _ := strings.Cut(after, "'\n")
+	var pod map[string]any
+	if err := json.Unmarshal([]byte(over), &pod); err != nil {
+		t.Fatalf("%v in %q", err, over)
+	}
+	maps.Copy(pod, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "adopt"}})
+	return writeJSON(t, filepath.Join(shortDir(t), "pod.json"), pod)
 }
 
 // Each value is set by an example, so that all are rendered, and explained in the README.

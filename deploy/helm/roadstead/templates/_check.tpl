@@ -2,6 +2,7 @@
 {{- define "roadstead.check" -}}
 {{- $wrong := list -}}
 {{- $v := .Values -}}
+{{- $config := $v.config | default dict -}}
 {{- $cluster := eq $v.mode "cluster" -}}
 {{- $replicas := include "roadstead.replicas" . | int -}}
 {{- $sizes := dict "persistence.size" $v.persistence.size "scratch.size" $v.scratch.size -}}
@@ -33,7 +34,7 @@
 {{- $wrong = append $wrong (printf "ingress.host: %q is not a name; write it in lower case without scheme and port, such as mirror.example.com" $v.ingress.host) -}}
 {{- end -}}
 {{- range $key, $by := dict "password" "postgresql.existingSecret" "sslmode" "postgresql.sslmode" "sslrootcert" "postgresql.caSecret" -}}
-{{- if hasKey $v.postgresql.parameters $key -}}
+{{- if hasKey ($v.postgresql.parameters | default dict) $key -}}
 {{- $wrong = append $wrong (printf "postgresql.parameters.%s: set %s instead" $key $by) -}}
 {{- end -}}
 {{- end -}}
@@ -67,7 +68,7 @@
 {{- $wrong = append $wrong "postgresql.existingSecret: there is no database that it is for; name postgresql.host, or remove the line" -}}
 {{- end -}}
 {{- range $key, $by := dict "bucket" "s3.bucket" "endpoint" "s3.endpoint" "region" "s3.region" "prefix" "s3.prefix" "access_key" "s3.accessKey" "secret_key" "s3.existingSecret" "secret_key_file" "s3.existingSecret" "session_token" "s3.existingSecret" "ca_file" "s3.caSecret" -}}
-{{- if hasKey $v.s3.extra $key -}}
+{{- if hasKey ($v.s3.extra | default dict) $key -}}
 {{- $wrong = append $wrong (printf "s3.extra.%s: set %s instead" $key $by) -}}
 {{- end -}}
 {{- end -}}
@@ -101,22 +102,22 @@
 {{- end -}}
 {{- range $key, $by := include "roadstead.config.owned" . | fromYaml -}}
 {{- $parts := splitList "." $key -}}
-{{- $above := $v.config -}}
+{{- $above := $config -}}
 {{- if gt (len $parts) 1 -}}
-{{- $above = get $v.config (first $parts) -}}
+{{- $above = get $config (first $parts) -}}
 {{- end -}}
 {{- if and (kindIs "map" $above) (hasKey (ternary $above dict (kindIs "map" $above)) (last $parts)) -}}
 {{- $wrong = append $wrong (printf "config.%s: the chart writes it; set %s instead" $key $by) -}}
 {{- end -}}
 {{- end -}}
-{{- range $name, $project := $v.config.projects -}}
+{{- range $name, $project := $config.projects -}}
 {{- if kindIs "map" $project -}}
 {{- if and (hasKey $project "password") (not (hasPrefix "${" (toString $project.password))) -}}
 {{- $wrong = append $wrong (printf "config.projects.%s.password: would be for everybody to read in a ConfigMap; keep it in a Secret that secretMounts names, and write password_file: /run/secrets/SECRET/KEY" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- with $v.config.oidc -}}
+{{- with $config.oidc -}}
 {{- if not (include "roadstead.url" $) -}}
 {{- $wrong = append $wrong "url: whoever signs in by config.oidc is sent back to it; write the name that people use, such as https://mirror.example.com" -}}
 {{- end -}}

@@ -83,7 +83,7 @@ cluster:
 {{/* roadstead.yaml: the defaults, what "config" says, and what follows from other values. */}}
 {{- define "roadstead.config" -}}
 {{- $config := include "roadstead.config.defaults" . | fromYaml -}}
-{{- $config = mergeOverwrite $config (deepCopy .Values.config) -}}
+{{- $config = mergeOverwrite $config (deepCopy (.Values.config | default dict)) -}}
 {{- $config = mergeOverwrite $config (include "roadstead.config.given" . | fromYaml) -}}
 {{- toYaml $config -}}
 {{- end -}}

@@ -210,7 +210,7 @@ spec:
 
 {{/* Nodes of a cluster are apart from each other. */}}
 {{- define "roadstead.placement" -}}
-{{- $affinity := deepCopy .Values.affinity -}}
+{{- $affinity := deepCopy (.Values.affinity | default dict) -}}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (include "roadstead.selector" . | fromYaml)) -}}
 {{- if eq .Values.mode "cluster" -}}
 {{- if eq .Values.antiAffinity "required" -}}
