@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,18 +53,18 @@ func (c *ConfigImportHarbor) Run(std streams) error {
 		return err
 	}
 	t := takeOver(e, c.Secrets)
-	text, err := t.configuration(c.Data)
+	text, err := t.configuration(c.Data, false)
+	if err != nil {
+		return err
+	}
+	faults, err := t.faults(cmp.Or(c.Output, "roadstead.yaml"), c.Data)
 	if err != nil {
 		return err
 	}
 	if err := c.write(std, text, t); err != nil {
 		return err
 	}
-	name := c.Output
-	if name == "" {
-		name = "roadstead.yaml"
-	}
-	t.report(std.err, c, t.faults(name, text))
+	t.report(std.err, c, faults)
 	return nil
 }
 

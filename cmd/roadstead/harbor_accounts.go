@@ -121,7 +121,7 @@ func (t *takeover) takeRobot(r harborRobot, project string) {
 		one.name = strings.TrimPrefix(one.name, project+"+")
 	}
 	if registry.CheckProject(one.name) != nil {
-		t.lose("robot %s, which cannot be called so here", oneLine(r.Name))
+		t.lose("%s, which cannot be called so here", oneLine(r.Name))
 		return
 	}
 	var lost []string
@@ -151,10 +151,10 @@ func (t *takeover) takeRobot(r harborRobot, project string) {
 	slices.Sort(one.permissions)
 	if len(lost) > 0 {
 		slices.Sort(lost)
-		t.lose("rights of robot %s: %s", oneLine(r.Name), some(slices.Compact(lost)))
+		t.lose("rights of %s: %s", oneLine(r.Name), some(slices.Compact(lost)))
 	}
 	if len(one.permissions) == 0 {
-		t.lose("robot %s, which may do nothing", oneLine(r.Name))
+		t.lose("%s, which may do nothing", oneLine(r.Name))
 		return
 	}
 	t.accounts.robots = append(t.accounts.robots, one)

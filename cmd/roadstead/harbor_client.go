@@ -189,7 +189,7 @@ func (h *harbor) explained(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return permanentError{fmt.Errorf("%w; give the name that is in its certificate to --url, or take any with --insecure", err)}
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if errors.Is(err, http.ErrSchemeMismatch) {
 		return permanentError{fmt.Errorf("%w; it speaks no TLS at this port: write http:// if that is meant", err)}
 	}
 	return err

@@ -83,7 +83,7 @@ func (t *takeover) next(say func(string, ...any), c *ConfigImportHarbor) {
 	}
 	files := slices.ContainsFunc(t.fills, func(f harborFill) bool { return strings.HasPrefix(f.where, t.secrets) })
 	if len(t.fills) > 0 {
-		step("fill in what is named above%s, until this says nothing: roadstead check --config %s", either(files, ", each into its file (install -D -m 600 /dev/stdin FILE)", ""), quoted(file))
+		step("fill in what is named above%s, until this finds no fault: roadstead check --config %s", either(files, ", each into its file (install -D -m 600 /dev/stdin FILE)", ""), quoted(file))
 	} else {
 		step("look at it: roadstead check --config %s", quoted(file))
 	}

@@ -56,9 +56,9 @@ func takeOver(e *harborEstate, secrets string) *takeover {
 	slices.SortFunc(e.registries, func(a, b harborRegistry) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	for _, r := range e.registries {
 		registries[r.ID] = r
-		slug := slugOf(r.Name)
-		if slug == "" || taken[slug] {
-			slug = strings.TrimPrefix(fmt.Sprintf("%s-%d", slug, r.ID), "-")
+		slug := cmp.Or(slugOf(r.Name), "endpoint")
+		for taken[slug] || slug == "endpoint" {
+			slug += fmt.Sprintf("-%d", r.ID)
 		}
 		taken[slug], slugs[r.ID] = true, slug
 	}
@@ -87,7 +87,7 @@ func takeOver(e *harborEstate, secrets string) *takeover {
 	t.nameRegistries()
 	for _, r := range e.registries {
 		if !used[r.ID] {
-			t.lose("endpoint %q (%s, %s): no project is a cache of it", oneLine(r.Name), oneLine(r.Type), oneLine(r.URL))
+			t.lose("endpoint %q (%s, %s): no project is a cache of it", oneLine(r.Name), oneLine(r.Type), shownURL(r.URL))
 		}
 	}
 	t.takeSettings()
@@ -198,7 +198,7 @@ func (t *takeover) takeProxy(one *takenProject, p harborProject, r harborRegistr
 		return
 	case r.URL == "" && builtin: // Harbor does not show its endpoints
 		*remote, one.Hub = known.Remote, known.Hub
-		one.note("Harbor does not show its endpoint: the usual one of %s is written", p.Name)
+		one.note("its endpoint is the usual one of %s, as Harbor does not show it", p.Name)
 		return
 	case r.URL == "":
 		one.endpoint = "https://" + t.blank(p.Name, slug, "HOST", "the host of the registry that it is a cache of, which Harbor does not show")
@@ -206,7 +206,7 @@ func (t *takeover) takeProxy(one *takenProject, p harborProject, r harborRegistr
 	}
 	endpoint, why := harborEndpoint(r.URL)
 	if why != "" {
-		one.endpoint = "https://" + t.blank(p.Name, slug, "HOST", fmt.Sprintf("the host of the registry at %s: %s", oneLine(r.URL), why))
+		one.endpoint = "https://" + t.blank(p.Name, slug, "HOST", fmt.Sprintf("the host of the registry at %s: %s", shownURL(r.URL), why))
 		return
 	}
 	remote.Endpoints = []string{endpoint}
@@ -233,7 +233,7 @@ func (t *takeover) takeProxy(one *takenProject, p harborProject, r harborRegistr
 	}
 	if strings.HasPrefix(endpoint, "http://") && !remote.Insecure {
 		remote.Insecure = true
-		one.note("username and password go to it in clear text, as at Harbor")
+		one.note("it has to say that it is insecure, because the password goes to it in clear text")
 	}
 	remote.PasswordFile = filepath.Join(t.secrets, slug)
 	switch {
@@ -300,6 +300,23 @@ func harborEndpoint(at string) (endpoint, why string) {
 		return "", oneLine(strings.TrimPrefix(doc.faults[0].What, "endpoints: "))
 	}
 	return endpoint, ""
+}
+
+// shownURL is a URL without what may be secret in it.
+func shownURL(at string) string {
+	rest, found := cutScheme(at)
+	if !found {
+		rest = at
+	}
+	u, err := url.Parse("//" + rest)
+	if err != nil {
+		return "something that is no URL"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	if found {
+		u.Scheme = at[:len(at)-len("://")-len(rest)]
+	}
+	return oneLine(strings.TrimPrefix(u.String(), "//"))
 }
 
 // nameRegistries has ?ns= of a registry mean the project that is a cache of it, as far as one is: of two,
@@ -480,7 +497,7 @@ func (t *takeover) every(what string, s harborSchedule) (time.Duration, bool) {
 	}
 	first := parsed.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
 	every := max(parsed.Next(first).Sub(first), time.Hour)
-	t.lose("the hour of %s (%s): they come every %s after the start; PUT /api/v2.0/system/gc/schedule takes Harbor's schedule as it is", what, oneLine(cron), durationText(every))
+	t.lose("%s at %q: here they come every %s from the start on, or by the same schedule when it is sent to PUT /api/v2.0/system/gc/schedule", what, oneLine(cron), durationText(every))
 	return every, true
 }
 

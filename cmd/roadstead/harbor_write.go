@@ -29,8 +29,9 @@ const bucketHint = `# Harbor's content is taken over where it lies. On a disk th
 #       secret_key_file: secrets/bucket       # (secretkey)
 `
 
-// configuration is the file that says what a Harbor has. data is where content is, "" when nobody said.
-func (t *takeover) configuration(data string) ([]byte, error) {
+// configuration is the file that says what a Harbor has. data is where content is, "" when nobody said. With
+// filled, what is to be filled in is stood in for, line for line: it is for looking at, not for use.
+func (t *takeover) configuration(data string, filled bool) ([]byte, error) {
 	var b bytes.Buffer
 	t.writeHead(&b)
 	c, usual := t.config, defaults()
@@ -39,8 +40,13 @@ func (t *takeover) configuration(data string) ([]byte, error) {
 		m.add("url", textNode(c.URL), "How people reach this server: the OIDC provider sends them back there. Without the name of Harbor, change it here and at the provider.")
 	}
 	m.part("oidc", func(m *mapping) {
-		if c.OIDC.Issuer != "" {
-			exportOIDC(m, c.OIDC)
+		if c.OIDC.Issuer == "" {
+			return
+		}
+		exportOIDC(m, c.OIDC)
+		if filled {
+			m.text("client_secret", "filled in")
+		} else {
 			m.text("client_secret_file", filepath.Join(t.secrets, "oidc"))
 		}
 	})
@@ -53,7 +59,7 @@ func (t *takeover) configuration(data string) ([]byte, error) {
 	m.part("projects", func(m *mapping) {
 		for _, p := range t.projects {
 			below := newMapping()
-			p.write(below)
+			p.write(below, filled)
 			m.add(p.Name, &below.node, p.comment())
 		}
 	})
@@ -86,13 +92,21 @@ func (t *takeover) writeHead(w io.Writer) {
 }
 
 // write writes a project.
-func (p takenProject) write(m *mapping) {
+func (p takenProject) write(m *mapping, filled bool) {
 	if p.endpoint != "" {
 		m.add("endpoints", &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: []*yaml.Node{blankNode(p.endpoint)}}, "")
 	}
+	if filled && p.Remote.PasswordFile != "" {
+		p.Remote.PasswordFile, p.Remote.PasswordSecret = "", p.Name
+	}
+	helper := p.Remote.CredentialHelper
+	p.Remote.CredentialHelper = ""
 	exportProject(m, p.Project)
 	if p.username != "" {
 		m.add("username", blankNode(p.username), "")
+	}
+	if helper != "" {
+		m.add("credential_helper", textNode(either(filled, "", helper)), "")
 	}
 }
 
@@ -104,26 +118,27 @@ func blankNode(s string) *yaml.Node {
 // comment stands above a project.
 func (p takenProject) comment() string {
 	var lines []string
-	if !p.Hosted {
-		lines = append(lines, fmt.Sprintf("A cache of Harbor's endpoint %q (%s, %s).", oneLine(p.registry.Name), oneLine(p.registry.Type), oneLine(p.registry.URL)))
+	switch {
+	case p.Hosted:
+	case p.registry.URL == "":
+		lines = append(lines, fmt.Sprintf("A cache of Harbor's endpoint %d.", p.registry.ID))
+	default:
+		lines = append(lines, fmt.Sprintf("A cache of Harbor's endpoint %q (%s, %s).", oneLine(p.registry.Name), oneLine(p.registry.Type), shownURL(p.registry.URL)))
 	}
 	for _, text := range p.notes {
-		lines = append(lines, "No counterpart: "+text+".")
+		lines = append(lines, "Not as at Harbor: "+text+".")
 	}
 	return strings.Join(lines, "\n")
 }
 
 // faults are what the program will refuse in the configuration when everything is filled in.
-func (t *takeover) faults(path string, text []byte) []Fault {
-	// A file that is not there yet is a fault as well. Passwords stand in for them, line for line.
-	filled := string(text)
-	for _, f := range t.fills {
-		filled = strings.ReplaceAll(filled, "password_file: "+f.where+"\n", "password: filled-in\n")
-		filled = strings.ReplaceAll(filled, "client_secret_file: "+f.where+"\n", "client_secret: filled-in\n")
+func (t *takeover) faults(path, data string) ([]Fault, error) {
+	text, err := t.configuration(data, true)
+	if err != nil {
+		return nil, err
 	}
-	filled = strings.ReplaceAll(filled, "credential_helper: ecr-login\n", "credential_helper: \"\"\n")
-	_, faults := parseConfig(path, []byte(filled), func(name string) (string, bool) { return "0", t.blanks[name] })
-	return faults
+	_, faults := parseConfig(path, text, func(name string) (string, bool) { return "0", t.blanks[name] })
+	return faults, nil
 }
 
 // absent returns an error when a file is there that would be written over.
