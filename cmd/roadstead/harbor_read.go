@@ -249,11 +249,10 @@ func (r *harborReader) project(p *harborProject) {
 	if id := p.Metadata["retention_id"]; id != "" && strings.Trim(id, "0123456789") == "" {
 		r.one("retention", p.Name, "/retentions/"+id, &p.retention)
 	}
-	if p.Registry != 0 {
-		list(r, "preheating", p.Name, "/projects/"+url.PathEscape(p.Name)+"/preheat/policies", &p.preheats)
-		return // tags of a proxy are upstream's
+	list(r, "preheating", p.Name, "/projects/"+url.PathEscape(p.Name)+"/preheat/policies", &p.preheats)
+	if p.Registry == 0 { // tags of a proxy are upstream's
+		list(r, "immutable tags", p.Name, at+"/immutabletagrules", &p.immutable)
 	}
-	list(r, "immutable tags", p.Name, at+"/immutabletagrules", &p.immutable)
 }
 
 // quotas are those of all projects, in bytes by their numbers. Who may not read them, as summaries says,

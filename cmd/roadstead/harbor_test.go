@@ -259,6 +259,21 @@ oidc:
 	}
 }
 
+// What the program will refuse although everything is filled in is said at once.
+func TestImportHarborSaysWhatWillBeRefused(t *testing.T) {
+	text := strings.Replace(harborFile(t, "small.json"), `"auth_mode": {"value": "db_auth", "editable": false}`,
+		`"auth_mode": {"value": "oidc_auth"}, "oidc_endpoint": {"value": "http://id.example.com"}, "oidc_client_id": {"value": "harbor"}`, 1)
+	_, stderr, status := importHarbor(t, registrytest.NewHarbor(t, []byte(text), nil), "-o", "roadstead.yaml")
+	if status != 0 || !strings.Contains(stderr, "to be corrected by hand") || !strings.Contains(stderr, "passwords and names would go there in clear text; write https://") {
+		t.Fatalf("%d\n%s", status, stderr)
+	}
+	_, said, _ := strings.Cut(stderr, "  roadstead.yaml:")
+	line, _, _ := strings.Cut(said, ":")
+	if _, stderr, _ := command("check", "--config", "roadstead.yaml"); !strings.Contains(stderr, "roadstead.yaml:"+line+": issuer: ") {
+		t.Errorf("line %s is not that of\n%s", line, stderr)
+	}
+}
+
 // What is written says the same to the program as what Harbor has said, be it as odd as it may.
 func TestImportHarborOfOddThings(t *testing.T) {
 	h := registrytest.NewHarbor(t, []byte(`{
