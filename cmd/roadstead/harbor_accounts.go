@@ -174,7 +174,7 @@ const commandsHead = `#!/bin/sh
 #
 # Harbor gives nobody's password away, so new ones are made: each is in a file of its own in the folder
 # SECRETS (harbor-secrets), which only you can read. Hand them out, and remove the folder.
-set -u
+set -uf
 umask 077
 ROADSTEAD=${ROADSTEAD:-roadstead}
 SECRETS=${SECRETS:-harbor-secrets}
@@ -198,7 +198,7 @@ keep() {
 	file=$SECRETS/$1
 	shift
 	if secret=$(call "$@"); then
-		printf '%%s\n' "$secret" >"$file"
+		printf '%%s\n' "$secret" >"$file" || fail "keep $file, whose secret is lost"
 	else
 		fail "$@"
 	fi
@@ -269,7 +269,7 @@ fi
 // commands are a script that makes the accounts.
 func (t *takeover) commands(name string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, commandsHead, t.from.base, quoted(name))
+	fmt.Fprintf(&b, commandsHead, t.from.base, oneLine(quoted(name)))
 	section := func(title string) { fmt.Fprintf(&b, "\n# %s\n", title) }
 	a := t.accounts
 	if len(a.users) > 0 {

@@ -226,7 +226,7 @@ func TestImportHarborWithOIDC(t *testing.T) {
 	text := strings.NewReplacer(
 		`"auth_mode": {"value": "db_auth", "editable": false}`, `"auth_mode": {"value": "oidc_auth"}, "oidc_endpoint": {"value": "https://id.example.com/realms/main"}, "oidc_client_id": {"value": "harbor"},
 			"oidc_scope": {"value": "openid,offline_access,email"}, "oidc_groups_claim": {"value": "groups"}, "oidc_admin_group": {"value": "harbor-admins"}, "oidc_user_claim": {"value": "preferred_username"}, "oidc_verify_cert": {"value": true}`,
-		`"auth_mode": "db_auth"`, `"auth_mode": "oidc_auth"`,
+		`"auth_mode": "db_auth"`, `"auth_mode": "oidc_auth"`, `"registry_storage_provider_name": "filesystem"`, `"registry_storage_provider_name": "s3"`,
 	).Replace(harborFile(t, "small.json"))
 	h := registrytest.NewHarbor(t, []byte(text), nil)
 	stdout, stderr, status := importHarbor(t, h, "--commands", "accounts.sh")
@@ -247,6 +247,9 @@ oidc:
 		if !strings.Contains(stdout, want) {
 			t.Errorf("want %s in\n%s", want, stdout)
 		}
+	}
+	if !strings.Contains(stderr, "write Harbor's bucket (s3) into roadstead.yaml") || !strings.Contains(stdout, "secret_key_file: secrets/bucket") {
+		t.Errorf("nothing is said of the bucket that Harbor has:\n%s", stderr)
 	}
 	script := contents(t, "accounts.sh")
 	for _, want := range []string{"\nadmin bob\n", "\nmember production alice --role developer\n", "\ngroup production 'web team' --role maintainer\n"} {

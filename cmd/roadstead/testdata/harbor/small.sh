@@ -10,7 +10,7 @@
 #
 # Harbor gives nobody's password away, so new ones are made: each is in a file of its own in the folder
 # SECRETS (harbor-secrets), which only you can read. Hand them out, and remove the folder.
-set -u
+set -uf
 umask 077
 ROADSTEAD=${ROADSTEAD:-roadstead}
 SECRETS=${SECRETS:-harbor-secrets}
@@ -34,7 +34,7 @@ keep() {
 	file=$SECRETS/$1
 	shift
 	if secret=$(call "$@"); then
-		printf '%s\n' "$secret" >"$file"
+		printf '%s\n' "$secret" >"$file" || fail "keep $file, whose secret is lost"
 	else
 		fail "$@"
 	fi
