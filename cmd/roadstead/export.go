@@ -19,7 +19,8 @@ import (
 
 // Configs are the commands about the configuration.
 type Configs struct {
-	Export ConfigExport `cmd:"" help:"Write what is in force as a configuration file, with what was made by API or browser."`
+	Export       ConfigExport       `cmd:"" help:"Write what is in force as a configuration file, with what was made by API or browser."`
+	ImportHarbor ConfigImportHarbor `cmd:"" name:"import-harbor" help:"Read the API of a Harbor, and write a configuration with its projects."`
 }
 
 // ConfigExport is the command of that name.

@@ -21,7 +21,7 @@ import (
 type commands struct {
 	Serve       Serve       `cmd:"" help:"Run the registry."`
 	Check       Check       `cmd:"" help:"Say everything that is wrong in the configuration, or what it means."`
-	Config      Configs     `cmd:"" help:"Write what is in force as a configuration file."`
+	Config      Configs     `cmd:"" help:"Write what is in force, or what a Harbor has, as a configuration file."`
 	Registries  Registries  `cmd:"" help:"Write what RKE2, containerd, Docker and other clients are configured by."`
 	Adopt       Adopt       `cmd:"" help:"Take over the content of a distribution or Harbor registry, in place."`
 	Migrate     Migrate     `cmd:"" help:"Move what a single node has to a bucket and PostgreSQL, for several nodes."`

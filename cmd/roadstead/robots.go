@@ -45,7 +45,7 @@ type RobotAdd struct {
 	onAccounts
 	Name        string   `arg:"" help:"What it is called, without \"robot$\" and the project."`
 	Project     string   `placeholder:"NAME" help:"The project that it belongs to and is bound to. Default: none, and --permission says where."`
-	Permission  []string `sep:"," default:"pull" placeholder:"WORD" help:"What it may do: pull, push, delete or warm, which can be given again. Without --project: PROJECT:WORD, with \"*\" for all projects."`
+	Permission  []string `sep:"," default:"pull" placeholder:"WORD" help:"What it may do: pull, push, delete or warm, or one right in Harbor's words, RESOURCE/ACTION such as artifact/list. Can be given again. Without --project: PROJECT:WORD, with \"*\" for all projects and \"/\" for the system."`
 	Description string   `placeholder:"TEXT" help:"What it is for."`
 	lifetime
 }
@@ -89,7 +89,7 @@ func until(expires time.Time) string {
 
 // permissions reads "push", or "production:push" for a robot of no project.
 func (c *RobotAdd) permissions() ([]catalog.Permission, error) {
-	words := map[string][]string{}
+	words, exact := map[string][]string{}, map[string][]access.Word{}
 	for _, text := range c.Permission {
 		project, word, found := strings.Cut(text, ":")
 		switch {
@@ -97,6 +97,10 @@ func (c *RobotAdd) permissions() ([]catalog.Permission, error) {
 			return nil, fmt.Errorf("--permission=%s does not say where: write PROJECT:%s, \"*:%s\" for all projects, or --project", registry.Clip(text), registry.Clip(text), registry.Clip(text))
 		case !found:
 			project, word = c.Project, text
+		}
+		if resource, action, ok := strings.Cut(word, "/"); ok {
+			exact[project] = append(exact[project], access.Word{Resource: resource, Action: action})
+			continue
 		}
 		words[project] = append(words[project], word)
 	}
@@ -107,6 +111,22 @@ func (c *RobotAdd) permissions() ([]catalog.Permission, error) {
 			return nil, err
 		}
 		all = append(all, p)
+	}
+	for _, project := range slices.Sorted(maps.Keys(exact)) {
+		p, err := access.PermissionOf(either(project == access.SystemScope, "system", "project"), project, exact[project])
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(all, func(other catalog.Permission) bool { return other.Project == project })
+		if i < 0 {
+			all = append(all, p)
+			continue
+		}
+		for _, a := range p.Access {
+			if !slices.Contains(all[i].Access, a) {
+				all[i].Access = append(all[i].Access, a)
+			}
+		}
 	}
 	return all, nil
 }

@@ -35,6 +35,9 @@ func checkUser(name string) error {
 	return nil
 }
 
+// CheckUser says whether a user may be called that, for whoever prepares to add one.
+func CheckUser(name string) error { return checkUser(name) }
+
 // firstAdmin is the name of the user that the first start makes.
 const firstAdmin = "admin"
 
