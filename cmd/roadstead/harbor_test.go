@@ -294,11 +294,11 @@ func TestImportHarborOfOddThings(t *testing.T) {
 		"/users": [], "/robots": [{"name": "robot$Bad", "level": "system"}, {"name": "robot$none", "level": "system", "permissions": []}], "/replication/policies": [],
 		"/configurations": {}, "/system/gc/schedule": null, "/system/scanAll/schedule": null, "/system/purgeaudit/schedule": null, "/system/CVEAllowlist": {}
 	}`), nil)
-	stdout, stderr, status := importHarbor(t, h, "-o", "roadstead.yaml")
+	_, stderr, status := importHarbor(t, h, "-o", "roadstead.yaml")
 	if status != 0 {
 		t.Fatal(stderr)
 	}
-	stdout = contents(t, "roadstead.yaml")
+	stdout := contents(t, "roadstead.yaml")
 	for _, want := range []string{
 		`project "Upper" (0 repositories) cannot be called so here`, "the URL holds credentials", `"ftp" is neither https nor http`, `endpoints of type "dtr" are taken for ordinary registries`,
 		"the CA certificate of its endpoint is not in PEM", "LDAP: people get passwords of their own", "its quota is 0 bytes", `"Upper/**:V*" is not a pattern here`,
