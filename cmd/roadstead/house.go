@@ -60,6 +60,7 @@ type House struct {
 	table     atomic.Pointer[rewrite.Table]
 	networks  atomic.Pointer[[]netip.Prefix] // that upstreams may be in, for whoever asks one before it is anybody's
 	server    *server.Server
+	reloads   reloads
 	pulls     pulls
 	pruning   pruning
 	plans     plans

@@ -172,7 +172,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.counters.inFlight.Add(1)
 	defer s.counters.inFlight.Add(-1)
 
-	res := &response{w: w, server: s}
+	res := &response{w: w, server: s, start: start}
 	res.head = r.Method == http.MethodHead
 	res.http1 = r.ProtoMajor == 1
 	res.target, res.err = parse(r.URL.Path, r.URL.RawPath, s.config.Known, s.mine)
