@@ -49,7 +49,7 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 			return b, nil
 		}
 	}
-	f, joined := c.flight(p, k, l)
+	f, joined := c.flight(ctx, p, k, l)
 	if f == nil {
 		return registry.Blob{}, errClosing
 	}
@@ -59,7 +59,11 @@ func (c *Cache) Blob(ctx context.Context, repo registry.Repo, d registry.Digest)
 		// It began after our look for one: prove first that this repository has the blob.
 		return c.Blob(ctx, repo, d)
 	}
-	if err := f.wait(ctx); err != nil {
+	wait := f.wait
+	if joined {
+		wait = f.join
+	}
+	if err := wait(ctx); err != nil {
 		if foreign && ctx.Err() == nil {
 			// What went wrong was asked of another repository, and is gone from the flights:
 			// ask ours.

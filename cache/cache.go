@@ -90,7 +90,7 @@ type Cache struct {
 	wanted atomic.Int64 // bytes that there was no room for since the last look
 	totals totals
 
-	short atomic.Bool // the last look found too much of which not enough may go
+	short atomic.Int64 // bytes that the last look found too many and that may not go
 
 	// looking lets one Evict at a time look how much there is and remove what is too much. It is
 	// held over all of that, against the rule: two that look at the same would remove it twice.

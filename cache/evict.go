@@ -123,7 +123,7 @@ func (c *Cache) say(done Evicted) Evicted {
 	if done.Count > 0 {
 		c.log.Info("evicted", "count", done.Count, "bytes", done.Bytes, "short", done.Short)
 	}
-	if short := done.Short > 0; short != c.short.Swap(short) && short {
+	if before := c.short.Swap(done.Short); done.Short > 0 && before == 0 {
 		c.log.Warn("there is too much, and not enough of it may go: it is pinned, in use, or younger than keep", "short", done.Short)
 	}
 	return done

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type flight struct {
 	kept     bool // its coming ends with the row of its content; the flight's goroutine alone knows
 
 	mediaType string // by a manifest's word, or ""
+
+	span registry.Span // of its first reader's request, what the flight is a piece of; nil: nobody traces it
 
 	// ready is closed when the first byte may be read: the size is known, or the flight has
 	// failed, or its readers have to help themselves.
@@ -49,7 +52,7 @@ type flight struct {
 // flight returns the flight of a digest, starting one from the repository of k if there is
 // none, and makes the caller a holder who must leave it. It returns nil when the house is
 // closing.
-func (c *Cache) flight(p *project, k contentKey, l *link) (f *flight, joined bool) {
+func (c *Cache) flight(ctx context.Context, p *project, k contentKey, l *link) (f *flight, joined bool) {
 	c.flightsMu.Lock()
 	defer c.flightsMu.Unlock()
 	if f := c.flights[k.digest]; f != nil {
@@ -65,12 +68,28 @@ func (c *Cache) flight(p *project, k contentKey, l *link) (f *flight, joined boo
 	if l != nil {
 		f.expected, f.mediaType = l.size, l.mediaType.Value()
 	}
+	if asked := registry.SpanOf(ctx); asked != nil {
+		f.span = asked.Start("fetch blob")
+		f.span.Note(registry.About(k.repo, string(k.digest))...)
+	}
 	c.flights[k.digest] = f
 	if !c.work.start(f.run) {
 		delete(c.flights, k.digest)
+		if f.span != nil {
+			f.span.End(errClosing)
+		}
 		return nil, false
 	}
 	return f, false
+}
+
+// join waits for a flight that somebody else has begun, and is seen to.
+func (f *flight) join(ctx context.Context) error {
+	ctx, span := registry.StartSpan(ctx, "wait for blob")
+	span.Link(f.span)
+	err := f.wait(ctx)
+	span.End(err)
+	return err
 }
 
 // wait blocks until the flight can be read from, or has failed before that.
@@ -121,7 +140,13 @@ func (f *flight) run() {
 			c.store.Traffic.Came(f.key.digest)
 		}
 	}()
-	err := f.fly(c.life)
+	err := f.fly(registry.WithSpan(c.life, f.span))
+	if f.span != nil {
+		f.mu.Lock()
+		f.span.Note(slog.Int64("bytes", f.written), slog.Bool("passed_through", f.bypass))
+		f.mu.Unlock()
+		f.span.End(err)
+	}
 	// From here on who asks finds the content in the store or among the hot copies, or starts anew.
 	c.flightsMu.Lock()
 	delete(c.flights, f.key.digest)
@@ -151,7 +176,9 @@ func (f *flight) fly(ctx context.Context) error {
 		c.log.Warn("corrupt content from upstream", "repo", f.key.repo.String(), "digest", f.key.digest, "err", err)
 	}
 	if draft != nil {
+		_, keeping := registry.StartSpan(ctx, "keep blob")
 		f.keep(draft, total)
+		keeping.End(nil)
 	}
 	return err
 }

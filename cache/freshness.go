@@ -59,8 +59,8 @@ func (c *Cache) Refresh(ctx context.Context, repo registry.Repo, tag string) (mo
 	k := tagKey{repo, tag}
 	born := c.forgotten.number.Load()
 	old, known, _ := c.tag(ctx, k)
-	check, _ := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
-		return c.refresh(p, k, old, known, born)
+	check, _ := c.refreshes.joinFor(ctx, errand{"check tag", repo, tag}, k, c.work.start, func(span registry.Span) (tagRecord, error) {
+		return c.refresh(registry.WithSpan(c.life, span), p, k, old, known, born)
 	})
 	now, err := check.wait(ctx)
 	if err != nil {

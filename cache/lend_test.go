@@ -125,7 +125,7 @@ func TestB8_PrivateContentOnItsWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _ := h.flight(p, contentKey{vault, img.layer}, nil)
+	f, _ := h.flight(t.Context(), p, contentKey{vault, img.layer}, nil)
 	defer f.leave()
 
 	stolen := open.putImage(t, "team/stolen", "1", img.content)

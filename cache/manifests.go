@@ -41,8 +41,8 @@ func (c *Cache) Manifest(ctx context.Context, repo registry.Repo, d registry.Dig
 			return m, nil
 		}
 	}
-	fetch, joined := c.fetch(p, k)
-	m, err := fetch.wait(ctx)
+	fetch, joined := c.fetch(ctx, p, k)
+	m, err := fetch.await(ctx, joined, "manifest")
 	if err == nil {
 		err = c.vouch(ctx, p, k)
 	}
@@ -161,13 +161,14 @@ func (c *Cache) fetchManifest(ctx context.Context, p *project, repo registry.Rep
 			return m, nil
 		}
 	}
-	fetch, _ := c.fetch(p, k)
-	return fetch.wait(ctx)
+	fetch, joined := c.fetch(ctx, p, k)
+	return fetch.await(ctx, joined, "manifest")
 }
 
-func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool) {
+// fetch has upstream asked for a manifest, for however many. It goes on when ctx has ended.
+func (c *Cache) fetch(ctx context.Context, p *project, k contentKey) (*call[registry.Manifest], bool) {
 	born := c.forgotten.number.Load()
-	return c.fetches.join(k, c.work.start, func() (registry.Manifest, error) {
+	return c.fetches.joinFor(ctx, errand{"fetch manifest", k.repo, string(k.digest)}, k, c.work.start, func(span registry.Span) (registry.Manifest, error) {
 		// Unknown as a manifest is not unknown as a blob.
 		refused := refusalKey{k.repo, "manifest " + string(k.digest)}
 		if err := c.memory.refusal(refused); err != nil {
@@ -178,7 +179,7 @@ func (c *Cache) fetch(p *project, k contentKey) (*call[registry.Manifest], bool)
 				return m, nil // it came between the caller's look and this call
 			}
 		}
-		sent, err := p.Upstream.Manifest(c.life, k.repo, k.digest)
+		sent, err := p.Upstream.Manifest(registry.WithSpan(c.life, span), k.repo, k.digest)
 		p.health.note(err)
 		if registry.Unknown(err) {
 			c.memory.refuse(refused, err, p.Negative)

@@ -16,8 +16,13 @@ type Stats struct {
 	Flights     int   // downloads under way
 	MemoryBytes int64 // of manifests in memory
 	MaxSize     int64 // high-water mark in bytes; 0: none
-	StoredBytes int64 // content by the catalog's count
+	StoredBytes int64 // content by the catalog's count, what was pushed with it
 	StoredCount int64
+
+	// ProxiedBytes is what of it MaxSize bounds: content that no hosted project has, by the catalog's count.
+	ProxiedBytes int64
+
+	Short int64 // bytes that the last look for room found too many and could not evict
 
 	EvictedBytes, EvictedCount int64
 	PassThrough                int64 // content that could not be kept and was served all the same
@@ -97,6 +102,7 @@ func (c *Cache) Stats() Stats {
 		Faults:       c.totals.faults.Load(),
 		Waiting:      len(c.recorder.queue),
 		LaidOut:      c.totals.laidOut.Load(),
+		Short:        c.short.Load(),
 	}
 	for name, p := range *c.projects.Load() {
 		f := p.figures
@@ -114,6 +120,9 @@ func (c *Cache) Stats() Stats {
 	defer cancel()
 	if usage, err := c.catalog.Usage(ctx); err == nil {
 		s.StoredBytes, s.StoredCount = usage.Bytes, usage.Count
+	}
+	if usage, err := c.catalog.Evictable(ctx); err == nil {
+		s.ProxiedBytes = usage.Bytes
 	}
 	return s
 }

@@ -60,7 +60,7 @@ func TestFlightOfAnotherRepositoryIsNoProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _ := h.flight(p, contentKey{hub("team/private"), img.layer}, nil)
+	f, _ := h.flight(t.Context(), p, contentKey{hub("team/private"), img.layer}, nil)
 	defer f.leave()
 	if _, err := h.Blob(t.Context(), hub("team/other"), img.layer); !errors.Is(err, registry.BlobUnknown) {
 		t.Errorf("got %v", err)

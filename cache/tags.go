@@ -58,14 +58,14 @@ func (c *Cache) resolve(ctx context.Context, p *project, repo registry.Repo, tag
 		return record.Descriptor, nil
 	}
 
-	check, joined := c.refreshes.join(k, c.work.start, func() (tagRecord, error) {
-		return c.refresh(p, k, record, known, born)
+	check, joined := c.refreshes.joinFor(ctx, errand{"check tag", repo, tag}, k, c.work.start, func(span registry.Span) (tagRecord, error) {
+		return c.refresh(registry.WithSpan(c.life, span), p, k, record, known, born)
 	})
 	standIn, usable := record, known && p.usable(record, now)
 	if trouble && p.StaleFor == 0 {
 		standIn, usable = c.tagLaidOut(ctx, k)
 	}
-	answer, err := waitFor(ctx, check, usable, p.health.patience())
+	answer, err := waitFor(ctx, check, joined, usable, p.health.patience())
 	if err == nil {
 		p.figures.countHeld(ctx, answer)
 	}
@@ -100,16 +100,16 @@ var (
 
 // waitFor waits for a check: without a usable record until it ends, with one no longer than
 // patience.
-func waitFor(ctx context.Context, check *call[tagRecord], usable bool, patience time.Duration) (tagRecord, error) {
+func waitFor(ctx context.Context, check *call[tagRecord], joined, usable bool, patience time.Duration) (tagRecord, error) {
 	if !usable {
-		return check.wait(ctx)
+		return check.await(ctx, joined, "tag")
 	}
 	if patience == 0 {
 		return tagRecord{}, errTrouble
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
 	defer cancel()
-	return check.wait(ctx)
+	return check.await(ctx, joined, "tag")
 }
 
 // tag finds the record of a tag, in memory or in the catalog. A catalog in trouble, which is said, knows
@@ -134,7 +134,9 @@ func (c *Cache) tag(ctx context.Context, k tagKey) (r tagRecord, known, trouble 
 // refresh asks upstream what a tag points to, and brings the manifest here before it says so:
 // a record only ever points to a manifest that has been seen whole, so that it can stand in
 // for upstream, and a tag that moves during a pull takes nothing away from it.
-func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born uint64) (tagRecord, error) {
+//
+// ctx outlives the client that asked; upstream's own time limits end it.
+func (c *Cache) refresh(ctx context.Context, p *project, k tagKey, old tagRecord, known bool, born uint64) (tagRecord, error) {
 	if r, ok := c.memory.tag(k); ok && !r.CheckedAt.Equal(old.CheckedAt) && p.fresh(r, time.Now()) {
 		// Another check ended between our look and this call.
 		if r.Gone {
@@ -145,7 +147,7 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born ui
 	}
 	now := time.Now()
 	was := known && !old.Gone || p.Cooldown > 0 && old.Digest != ""
-	desc, held, err := c.ask(p, k, old, was, born)
+	desc, held, err := c.ask(ctx, p, k, old, was, born)
 	p.health.note(err)
 	switch {
 	case registry.Unknown(err):
@@ -168,8 +170,7 @@ func (c *Cache) refresh(p *project, k tagKey, old tagRecord, known bool, born ui
 // count it.
 //
 // held says why the answer is the old one although upstream has another.
-func (c *Cache) ask(p *project, k tagKey, old tagRecord, known bool, born uint64) (desc registry.Descriptor, held string, err error) {
-	ctx := c.life // outlives the client that asked; upstream's own time limits end it
+func (c *Cache) ask(ctx context.Context, p *project, k tagKey, old tagRecord, known bool, born uint64) (desc registry.Descriptor, held string, err error) {
 	waits := p.Cooldown > 0 && p.CooldownNew || !known && c.waits(ctx, p, k)
 	if t, ok := p.Upstream.(interface {
 		Tagged(context.Context, registry.Repo, string) (registry.Manifest, error)

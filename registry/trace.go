@@ -25,6 +25,7 @@ type Trace struct {
 	Stale   bool   // some part of the answer was stale
 	Held    string // why a tag is answered as it was before it moved upstream; "": it is not
 	Why     error  // why that was, for the log; nil when nothing is known of it
+	Span    Span   // the request itself; nil: nobody traces it
 }
 
 type traceKey struct{}

@@ -133,6 +133,9 @@ func (s *Store) Close() error {
 // drafts, and how large that is. What drafts have reserved is not subtracted.
 func (s *Store) Free() (free, total int64, err error) { return s.space.free() }
 
+// Floor says how many bytes of a file system of that size are kept free.
+func (s *Store) Floor(total int64) int64 { return s.space.keep(total) }
+
 // Together reports whether drafts and content share a file system, so that removing content makes
 // room for drafts.
 func (s *Store) Together() bool {

@@ -101,6 +101,8 @@ func TestFiguresSayWhatWasDone(t *testing.T) {
 			t.Fatalf("pull: %d %s", status, body)
 		}
 	}
+	b.ask(201, "POST", "/api/v2.0/projects", `{"project_name":"house"}`)
+	b.push("house/app", "v1")
 	var upstreams []struct {
 		Project   string
 		Endpoints []struct{ Up bool }
@@ -120,10 +122,19 @@ func TestFiguresSayWhatWasDone(t *testing.T) {
 		Hits, Misses int64
 		Projects     map[string]struct{ Hits int64 }
 		Sent         int64 `json:"sent_bytes"`
+		Stored       int64 `json:"stored_bytes"`
+		Proxied      int64 `json:"proxied_bytes"`
 	}
-	_, answer = b.ask(200, "GET", "/api/roadstead/v1/cache", "")
-	if err := json.Unmarshal(answer, &figures); err != nil {
-		t.Fatal(err)
+	// What was pulled is written down behind the answer.
+	for end := time.Now().Add(20 * time.Second); figures.Proxied == 0 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		_, answer = b.ask(200, "GET", "/api/roadstead/v1/cache", "")
+		if err := json.Unmarshal(answer, &figures); err != nil {
+			t.Fatal(err)
+		}
+	}
+	manifest := int64(len(b.up.Manifest("team/app", b.up.PutImage("team/app", "v1", []byte("a layer")))))
+	if figures.Proxied != manifest || figures.Stored <= figures.Proxied {
+		t.Errorf("%d bytes are stored and %d of them proxied, want the %d of one manifest beside what was pushed", figures.Stored, figures.Proxied, manifest)
 	}
 	if figures.Hits == 0 || figures.Misses != 1 || figures.Projects["declared.example"].Hits != figures.Hits || figures.Sent == 0 {
 		t.Errorf("cache = %s, want one miss, and hits", answer)

@@ -45,6 +45,7 @@ type clusterConfig struct {
 	secure   bool           // between them
 	copies   bool           // of what is in the bucket, on the nodes
 	plain    bool           // without the race detector
+	tls      bool           // for clients
 	projects map[string]any // beside mirror
 	more     map[string]any // further top-level keys
 }
@@ -90,7 +91,7 @@ func startCluster(t *testing.T, config clusterConfig) *nodesOf {
 			store = maps.Clone(store)
 			store["hot"] = map[string]any{"directory": t.TempDir(), "size": "1GiB"}
 		}
-		n := newNode(t, nodeConfig{storage: store, projects: projects, more: more, plain: config.plain})
+		n := newNode(t, nodeConfig{storage: store, projects: projects, more: more, plain: config.plain, tls: config.tls})
 		n.start()
 		c.nodes, c.peers = append(c.nodes, n), append(c.peers, peers)
 	}

@@ -63,6 +63,8 @@ type House struct {
 	table     atomic.Pointer[rewrite.Table]
 	networks  atomic.Pointer[[]netip.Prefix] // that upstreams may be in, for whoever asks one before it is anybody's
 	server    *server.Server
+	traces    *traces // nil: off
+	reloads   reloads
 	pulls     pulls
 	pruning   pruning
 	plans     plans
@@ -118,6 +120,9 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, out outside) (
 		return nil, err
 	}
 	h.upstreams.cluster = h.nodes.cluster
+	if h.traces, err = openTraces(ctx, h.nodes.name(), log); err != nil {
+		return nil, err
+	}
 	if exists(cfg.Storage.Directory, adoptingFile) {
 		log.Warn("the directory is adopted in part only, because \"adopt\" was cut short: stop the server and run it again", "directory", cfg.Storage.Directory)
 	}
@@ -164,6 +169,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, out outside) (
 		Hosted:   h.hosted.Has,
 		Access:   h.access,
 		Other:    h.other(),
+		Traced:   h.traces.request(),
 		Route:    h.route,
 		Known:    known,
 		Reserved: func(name string) bool { return reservedNames[name] != "" },
@@ -221,6 +227,7 @@ func (h *House) Close() error {
 	if h.data != nil {
 		errs = append(errs, h.data.Close())
 	}
+	errs = append(errs, h.traces.Close())
 	return errors.Join(errs...)
 }
 

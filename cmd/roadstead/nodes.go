@@ -58,6 +58,7 @@ func (h *House) forNodes() http.Handler {
 	proxied := func(project string) bool { return !h.hosted.Has(project) && h.table.Load().Known(project) }
 	return h.nodes.cluster.Handler(server.New(server.Config{
 		Registry: h.cache,
+		Traced:   h.traces.request(),
 		Known:    proxied,
 		Reserved: func(name string) bool { return reservedNames[name] != "" },
 	}), proxied, h.hosted)

@@ -20,6 +20,7 @@ func (h *House) reload() error {
 	if err == nil {
 		err = h.apply(cfg)
 	}
+	h.reloads.note(err)
 	if err == nil {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 type Certificate struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
+	faults  atomic.Int64 // times that changed files could not be read
 
 	// Only for Reload and Refresh, which one goroutine calls.
 	files   TLS
@@ -54,6 +55,7 @@ func (c *Certificate) Refresh() {
 		return
 	}
 	if err := c.Reload(c.files); err != nil {
+		c.faults.Add(1)
 		// Two files are not replaced in one moment: the next look will find a pair.
 		c.log.Warn("certificate not reloaded", "err", err)
 		return

@@ -26,6 +26,10 @@ type Config struct {
 	Cluster   func() peer.Stats
 	Leads     func() bool // whether this node of a cluster does what one has to
 	Hot       func() (storage.HotStats, bool)
+	Disk      func() (Disk, error)
+	Bucket    func() []BucketRequests // by method
+	Jobs      func() []Jobs           // by kind
+	Settings  func() Settings
 
 	// Ready returns nil when this node should get requests, else why not: an error, or
 	// several of them joined. Nil means always.

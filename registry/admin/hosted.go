@@ -22,6 +22,7 @@ var (
 	hostedUploadBytes = describe("hosted_upload_bytes", "Bytes of uploads under way.")
 	hostedExpired     = describe("hosted_expired_uploads_total", "Uploads thrown away because nobody went on with them.")
 	hostedCollections = describe("hosted_collections_total", "Collections that came to their end.")
+	hostedUncollected = describe("hosted_collections_failed_total", "Collections and retentions that failed. Those that somebody has stopped are none.")
 	hostedCollected   = describe("hosted_collected_total", "Pieces of content that collections have removed from the disk.")
 	hostedFreed       = describe("hosted_collected_bytes_total", "Bytes of content that collections have removed from the disk.")
 	hostedRetired     = describe("hosted_retired_total", "Tags and manifests retired by the rules of their project.")
@@ -35,12 +36,12 @@ var (
 var pushes = []*prometheus.Desc{
 	hostedManifests, hostedBlobs, hostedBytes, hostedMounted, hostedDeleted, hostedRefused,
 	hostedUploads, hostedUploadBytes, hostedExpired,
-	hostedCollections, hostedCollected, hostedFreed, hostedRetired, hostedDamaged, hostedFaults,
+	hostedCollections, hostedUncollected, hostedCollected, hostedFreed, hostedRetired, hostedDamaged, hostedFaults,
 	serverReceived,
 }
 
 // described is every description there is.
-func described() []*prometheus.Desc { return slices.Concat(all, pushes, peers, hots) }
+func described() []*prometheus.Desc { return slices.Concat(all, pushes, peers, hots, machines) }
 
 func (out output) hosted(s hosted.Stats) {
 	out.counter(hostedManifests, s.PushedManifests)
@@ -53,6 +54,7 @@ func (out output) hosted(s hosted.Stats) {
 	out.gauge(hostedUploadBytes, float64(s.UploadBytes))
 	out.counter(hostedExpired, s.Expired)
 	out.counter(hostedCollections, s.Collections)
+	out.counter(hostedUncollected, s.Uncollected)
 	out.counter(hostedCollected, s.CollectedBlobs)
 	out.counter(hostedFreed, s.CollectedBytes)
 	out.counter(hostedRetired, s.Retired)

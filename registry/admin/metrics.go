@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"runtime"
@@ -61,7 +62,9 @@ var (
 	cacheMemory    = describe("cache_memory_bytes", "Bytes of manifests kept in memory.")
 	cacheStored    = describe("cache_stored_bytes", "Bytes of stored content.")
 	cacheDigests   = describe("cache_stored_digests", "Pieces of stored content.")
-	cacheMax       = describe("cache_max_bytes", "Bytes of stored content above which the least recently used is evicted. Absent when there is no such mark.")
+	cacheProxied   = describe("cache_proxied_bytes", "Bytes of stored content that came from upstreams and no project that people push to has: what the mark bounds.")
+	cacheShort     = describe("cache_short_bytes", "Bytes that the last look for room found too many and could not evict: pinned, in use, or younger than keep.")
+	cacheMax       = describe("cache_max_bytes", "Bytes of proxied content above which the least recently used is evicted. Absent when there is no such mark.")
 	cacheEvicted   = describe("cache_evicted_bytes_total", "Bytes of content evicted.")
 	cacheEvictions = describe("cache_evictions_total", "Pieces of content evicted.")
 	cachePassed    = describe("cache_pass_through_total", "Pieces of content that were served without being kept, because they could not be stored.")
@@ -75,6 +78,7 @@ var (
 	serverInFlight    = describe("server_requests_in_flight", "Requests being answered.")
 	serverConnections = describe("server_connections", "Open connections of clients.")
 	serverPanics      = describe("server_panics_total", "Requests that ended in a panic.")
+	serverFirstByte   = describe("server_first_byte_seconds", "Time from a request for a manifest or blob to the first byte of its answer, by outcome; none where nothing was looked for in the cache. Refusals are not among them.", "outcome")
 	serverStalled     = describe("server_stalled_total", "Requests broken off because their client took nothing for too long.")
 
 	upstreamRequests  = describe("upstream_requests_total", "Requests sent to an upstream, its token services and redirect targets, by how they were answered; none when there was no answer.", "project", "class")
@@ -95,8 +99,8 @@ var (
 var all = []*prometheus.Desc{
 	buildInfo, partUp,
 	cacheAnswers, cacheDenied, cacheUnsigned, cacheHeld, cacheTagsHeld, cacheCorrupt, cacheReceived, cacheSaved, cacheFlights, cacheMemory, cacheStored,
-	cacheDigests, cacheMax, cacheEvicted, cacheEvictions, cachePassed, cacheDropped, cacheWaiting, cacheLaidOut, cacheFaults,
-	serverRequests, serverSent, serverInFlight, serverConnections, serverPanics, serverStalled,
+	cacheDigests, cacheProxied, cacheShort, cacheMax, cacheEvicted, cacheEvictions, cachePassed, cacheDropped, cacheWaiting, cacheLaidOut, cacheFaults,
+	serverRequests, serverSent, serverInFlight, serverConnections, serverPanics, serverStalled, serverFirstByte,
 	upstreamRequests, upstreamTokens, upstreamRetries, upstreamResumes, upstreamReceived, upstreamLatency,
 	upstreamLimit, upstreamRemaining, upstreamSaid, endpointUp, endpointThrottled,
 }
@@ -149,6 +153,7 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 			out.hot(s)
 		}
 	}
+	out.machine(f.Config)
 	if f.Upstreams != nil {
 		for project, s := range f.Upstreams() {
 			out.upstream(project, s)
@@ -170,16 +175,18 @@ func (out output) gauge(d *prometheus.Desc, v float64, labels ...string) {
 	out.send(d, m, err)
 }
 
-func (out output) histogram(d *prometheus.Desc, h upstream.Histogram, labels ...string) {
+// histogram takes counts of those up to each bound and above the bound before; the last one is of those
+// above all bounds.
+func (out output) histogram(d *prometheus.Desc, bounds []time.Duration, counts []int64, sum time.Duration, labels ...string) {
 	buckets := map[float64]uint64{}
 	var count uint64
-	for i, n := range h.Counts {
+	for i, n := range counts {
 		count += uint64(n)
-		if i < len(h.Bounds) { // the last one is of those above all bounds
-			buckets[h.Bounds[i].Seconds()] = count
+		if i < len(bounds) {
+			buckets[bounds[i].Seconds()] = count
 		}
 	}
-	m, err := prometheus.NewConstHistogram(d, count, h.Sum.Seconds(), buckets, labels...)
+	m, err := prometheus.NewConstHistogram(d, count, sum.Seconds(), buckets, labels...)
 	out.send(d, m, err)
 }
 
@@ -210,6 +217,8 @@ func (out output) cache(s cache.Stats) (received int64) {
 	out.gauge(cacheMemory, float64(s.MemoryBytes))
 	out.gauge(cacheStored, float64(s.StoredBytes))
 	out.gauge(cacheDigests, float64(s.StoredCount))
+	out.gauge(cacheProxied, float64(s.ProxiedBytes))
+	out.gauge(cacheShort, float64(s.Short))
 	if s.MaxSize > 0 {
 		// As a 0 it would be a mark that is always exceeded.
 		out.gauge(cacheMax, float64(s.MaxSize))
@@ -234,6 +243,9 @@ func (out output) server(s server.Stats) (sent int64) {
 	out.gauge(serverConnections, float64(s.Connections))
 	out.counter(serverPanics, s.Panics)
 	out.counter(serverStalled, s.Stalled)
+	for outcome, h := range s.FirstByte {
+		out.histogram(serverFirstByte, h.Bounds, h.Counts, h.Sum, cmp.Or(string(outcome), "none"))
+	}
 	return s.Bytes
 }
 
@@ -245,7 +257,7 @@ func (out output) upstream(project string, s upstream.Stats) {
 	out.counter(upstreamRetries, s.Retries, project)
 	out.counter(upstreamResumes, s.Resumes, project)
 	out.counter(upstreamReceived, s.Bytes, project)
-	out.histogram(upstreamLatency, s.Latency, project)
+	out.histogram(upstreamLatency, s.Latency.Bounds, s.Latency.Counts, s.Latency.Sum, project)
 	if !s.Limit.At.IsZero() {
 		out.gauge(upstreamLimit, float64(s.Limit.Limit), project)
 		out.gauge(upstreamRemaining, float64(s.Limit.Remaining), project)

@@ -36,21 +36,25 @@ func busy() Config {
 					"docker.io": {Hits: 11, Misses: 12, Joins: 13, Stale: 14, Denied: 15, Corrupt: 16, BytesUpstream: 1700, Unverified: 18, Held: 19, TagsHeld: 20, Cooling: true},
 					"quay.io":   {Hits: 21, BytesUpstream: 300},
 				},
-				Flights: 31, MemoryBytes: 32, StoredBytes: 33, StoredCount: 34, MaxSize: 35,
+				Flights: 31, MemoryBytes: 32, StoredBytes: 33, ProxiedBytes: 30, StoredCount: 34, MaxSize: 35, Short: 29,
 				EvictedBytes: 36, EvictedCount: 37, PassThrough: 38, Dropped: 39, Faults: 40,
 			}
 		},
 		Server: func() server.Stats {
 			return server.Stats{
 				Requests: map[server.Series]int64{{Kind: "blob", Class: "2xx"}: 51, {Kind: "manifest", Class: "4xx"}: 52},
-				Bytes:    5300, Received: 58, InFlight: 54, Connections: 55, Panics: 56, Stalled: 57,
+				FirstByte: map[registry.Outcome]server.Histogram{
+					registry.Hit: {Bounds: []time.Duration{time.Millisecond}, Counts: []int64{4, 2}, Sum: 3 * time.Second},
+					"":           {Bounds: []time.Duration{time.Millisecond}, Counts: []int64{1, 0}, Sum: time.Second},
+				},
+				Bytes: 5300, Received: 58, InFlight: 54, Connections: 55, Panics: 56, Stalled: 57,
 			}
 		},
 		Hosted: func() hosted.Stats {
 			return hosted.Stats{
 				PushedManifests: 81, PushedBlobs: 82, PushedBytes: 83, Mounted: 84, Deleted: 85, Refused: 86,
 				Uploads: 87, UploadBytes: 88, Expired: 89, Collections: 90, CollectedBlobs: 91, CollectedBytes: 92,
-				Retired: 93, Damaged: 94, Faults: 95,
+				Retired: 93, Damaged: 94, Faults: 95, Uncollected: 96,
 			}
 		},
 		Parts: func(context.Context) []Component {
@@ -65,6 +69,16 @@ func busy() Config {
 				MaxBytes: 101, Bytes: 102, Count: 103, Fills: 104, Hits: 105, Misses: 106, Filled: 107, FilledBytes: 108,
 				Evicted: 109, EvictedBytes: 110, Passed: 111, Damaged: 112, Rotten: 113, Faults: 114,
 			}, true
+		},
+		Disk: func() (Disk, error) { return Disk{Free: 121, Size: 122, Floor: 123}, nil },
+		Bucket: func() []BucketRequests {
+			return []BucketRequests{{Method: "GET", Classes: map[string]int64{"2xx": 131, "none": 132}, Bounds: []time.Duration{time.Second}, Counts: []int64{5, 1}, Sum: 7 * time.Second}}
+		},
+		Jobs: func() []Jobs {
+			return []Jobs{{Kind: "scrub", Waiting: 141, Running: 142, Success: 143, Failed: 144, Stopped: 145}}
+		},
+		Settings: func() Settings {
+			return Settings{Reloaded: 151, Refused: 152, Faulty: true, Certificate: true, Expires: time.Unix(1_800_000_000, 0), CertificateFaults: 153}
 		},
 		Upstreams: func() map[string]upstream.Stats {
 			return map[string]upstream.Stats{
@@ -145,6 +159,31 @@ roadstead_cache_memory_bytes 32
 roadstead_cache_stored_bytes 33
 roadstead_cache_stored_digests 34
 roadstead_cache_max_bytes 35
+roadstead_cache_proxied_bytes 30
+roadstead_cache_short_bytes 29
+roadstead_server_first_byte_seconds_bucket{outcome="hit",le="0.001"} 4
+roadstead_server_first_byte_seconds_count{outcome="hit"} 6
+roadstead_server_first_byte_seconds_sum{outcome="hit"} 3
+roadstead_server_first_byte_seconds_count{outcome="none"} 1
+roadstead_hosted_collections_failed_total 96
+roadstead_storage_free_bytes 121
+roadstead_storage_size_bytes 122
+roadstead_storage_floor_bytes 123
+roadstead_bucket_requests_total{class="2xx",method="GET"} 131
+roadstead_bucket_requests_total{class="none",method="GET"} 132
+roadstead_bucket_request_duration_seconds_bucket{method="GET",le="1"} 5
+roadstead_bucket_request_duration_seconds_count{method="GET"} 6
+roadstead_bucket_request_duration_seconds_sum{method="GET"} 7
+roadstead_jobs{kind="scrub",state="waiting"} 141
+roadstead_jobs{kind="scrub",state="running"} 142
+roadstead_jobs_ended_total{kind="scrub",result="success"} 143
+roadstead_jobs_ended_total{kind="scrub",result="failed"} 144
+roadstead_jobs_ended_total{kind="scrub",result="stopped"} 145
+roadstead_config_reloads_total{result="success"} 151
+roadstead_config_reloads_total{result="refused"} 152
+roadstead_config_last_reload_successful 0
+roadstead_tls_certificate_expiry_timestamp_seconds 1.8e+09
+roadstead_tls_certificate_faults_total 153
 roadstead_cache_evicted_bytes_total 36
 roadstead_cache_evictions_total 37
 roadstead_cache_pass_through_total 38

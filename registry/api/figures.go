@@ -46,7 +46,8 @@ type Figures struct {
 	Sent         int64 `json:"sent_bytes"` // to clients
 	Flights      int   `json:"flights"`
 	MemoryBytes  int64 `json:"memory_bytes"`
-	StoredBytes  int64 `json:"stored_bytes"`
+	StoredBytes  int64 `json:"stored_bytes"`  // with what was pushed
+	ProxiedBytes int64 `json:"proxied_bytes"` // of these, what max_size bounds
 	StoredCount  int64 `json:"stored_count"`
 	MaxSize      int64 `json:"max_size"` // bytes; 0: only the free space bounds it
 	EvictedBytes int64 `json:"evicted_bytes"`

@@ -42,6 +42,7 @@ type town struct {
 	down    error    // what a ping finds
 	deleted []string // what was taken out of projects
 	flights []cache.Flight
+	maxSize int64 // of what is cached
 	cached  *cache.Cache
 	names   map[string][]string // the registries that projects stand for
 }
@@ -141,7 +142,7 @@ func open(t testing.TB) *town {
 	v.Console, err = New(Config{
 		Access: v.access, Estate: v.estate, Version: "1.2.3",
 		Cache: func() cache.Stats {
-			return cache.Stats{Projects: map[string]cache.ProjectStats{"hub": {Hits: 8, Misses: 2, BytesUpstream: 1 << 20}}, StoredBytes: 5 << 30}
+			return cache.Stats{Projects: map[string]cache.ProjectStats{"hub": {Hits: 8, Misses: 2, BytesUpstream: 1 << 20}}, StoredBytes: 5 << 30, ProxiedBytes: 2 << 30, MaxSize: v.maxSize}
 		},
 		Flights: func() []cache.Flight { return v.flights },
 		Hosted:  func() hosted.Stats { return hosted.Stats{} },

@@ -59,6 +59,17 @@ func TestUnaskedUpstreams(t *testing.T) {
 	}
 }
 
+// What bounds the cache is set against what is cached, not against what was pushed with it.
+func TestTheOverviewSetsWhatIsCachedAgainstItsBound(t *testing.T) {
+	v := open(t)
+	b := v.as("admin")
+	if p := b.get("/c/"); !strings.Contains(p.body, "5 GiB") || strings.Contains(p.body, "of it cached") {
+		t.Errorf("without a bound it is\n%s", p.body)
+	}
+	v.maxSize = 3 << 30
+	b.get("/c/").has(t, http.StatusOK, "5 GiB", "2 GiB of it cached, of at most 3 GiB")
+}
+
 func TestRunNotesTheFigures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t).Console

@@ -32,7 +32,8 @@ type overview struct {
 	Sent       int64
 	Received   int64
 	Stored     int64
-	StoredOf   int64 // what is cached above this is evicted; 0: nothing is
+	Proxied    int64 // of what is stored, what no project has that people push to
+	StoredOf   int64 // what is proxied above this is evicted; 0: nothing is
 	Pieces     int64
 	Projects   []estate.Project
 	Bars       []bar
@@ -91,7 +92,8 @@ func (v *visit) measure(page *overview) {
 		page.Ratio = float64(s.hits+s.joins) / float64(page.Answers)
 	}
 	page.Sent, page.Received, page.Saved = s.clients, s.upstream, max(s.clients-s.upstream, 0)
-	page.Stored, page.StoredOf, page.Pieces = cached.StoredBytes, cached.MaxSize, cached.StoredCount
+	page.Stored, page.Pieces = cached.StoredBytes, cached.StoredCount
+	page.Proxied, page.StoredOf = cached.ProxiedBytes, cached.MaxSize
 	span := windows[0]
 	for _, w := range windows {
 		if w.name == v.r.URL.Query().Get("window") {

@@ -59,9 +59,16 @@ type jobs struct {
 	mu      sync.Mutex
 	last    int64
 	all     []*job                 // the oldest first
+	ended   map[outcome]int64      // how many there were since the start
 	lanes   map[lane]chan struct{} // each holds one for each job that runs in it
 	running sync.WaitGroup
 	closed  bool
+}
+
+// outcome is how jobs of a kind have ended.
+type outcome struct {
+	kind  registry.Kind
+	state JobState
 }
 
 // lane is what jobs wait in for each other. There are no more of them than projects and kinds.
@@ -256,6 +263,41 @@ func (j *jobs) end(one *job, result string, err, cause error) {
 			one.Result = fault.Message
 		}
 	}
+	if j.ended == nil {
+		j.ended = map[outcome]int64{}
+	}
+	j.ended[outcome{one.Kind, one.State}]++
+}
+
+// JobFigures are the jobs of one kind that this process does now, and that it has done since its start.
+type JobFigures struct {
+	Kind                     registry.Kind
+	Waiting, Running         int
+	Success, Failed, Stopped int64
+}
+
+// JobFigures returns those of all kinds.
+func (e *Estate) JobFigures() []JobFigures {
+	e.jobs.mu.Lock()
+	defer e.jobs.mu.Unlock()
+	var all []JobFigures
+	for _, kind := range []registry.Kind{access.Scrub, access.Warming, Eviction} {
+		f := JobFigures{
+			Kind:    kind,
+			Success: e.jobs.ended[outcome{kind, Success}], Failed: e.jobs.ended[outcome{kind, Failed}], Stopped: e.jobs.ended[outcome{kind, Stopped}],
+		}
+		for _, one := range e.jobs.all {
+			switch {
+			case one.Kind != kind:
+			case one.State == Waiting:
+				f.Waiting++
+			case one.State == Running:
+				f.Running++
+			}
+		}
+		all = append(all, f)
+	}
+	return all
 }
 
 // forget drops the oldest that have ended; j.mu is held.

@@ -177,6 +177,7 @@ func (r *Registry) alone(ctx context.Context, o Order) {
 		case o.By != "" || !errors.Is(err, catalog.ErrHeld):
 			now := time.Now()
 			r.note(Cleaning{Order: o, Node: r.node, Began: now, Ended: now, Err: err})
+			r.totals.uncollected.Add(1)
 			r.fault("clean", err)
 			return
 		}
@@ -208,9 +209,13 @@ func (r *Registry) carryOut(ctx context.Context, o Order, id string) {
 			r.fault("collect", err)
 		}
 	}
-	if cause := context.Cause(ctx); errors.Is(cause, catalog.ErrLost) {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, catalog.ErrLost) {
 		c.Err = cause // nobody has stopped it
 		r.fault("clean", cause)
+	}
+	if c.Err != nil && (cause == nil || c.Err == cause) {
+		r.totals.uncollected.Add(1)
 	}
 	c.Ended = time.Now()
 	r.note(c)

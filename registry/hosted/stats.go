@@ -18,6 +18,7 @@ type Stats struct {
 	Collections    int64
 	CollectedBlobs int64 // pieces of content that went from the disk
 	CollectedBytes int64
+	Uncollected    int64 // collections and retentions that failed; those that somebody stopped are none
 	Retired        int64 // tags and manifests that the rules of their project retired
 
 	Damaged int64 // times that stored content was found to be other than it should be
@@ -29,7 +30,7 @@ type totals struct {
 	manifests, blobs, bytes, mounted, deleted, refused atomic.Int64
 	expired                                            atomic.Int64
 	collections, collectedBlobs, collectedBytes        atomic.Int64
-	retired, damaged, faults                           atomic.Int64
+	uncollected, retired, damaged, faults              atomic.Int64
 }
 
 // Stats returns the figures of now.
@@ -44,7 +45,7 @@ func (r *Registry) Stats() Stats {
 		Mounted: t.mounted.Load(), Deleted: t.deleted.Load(), Refused: t.refused.Load(),
 		Expired:     t.expired.Load(),
 		Collections: t.collections.Load(), CollectedBlobs: t.collectedBlobs.Load(), CollectedBytes: t.collectedBytes.Load(),
-		Retired: t.retired.Load(), Damaged: t.damaged.Load(), Faults: t.faults.Load(),
+		Uncollected: t.uncollected.Load(), Retired: t.retired.Load(), Damaged: t.damaged.Load(), Faults: t.faults.Load(),
 	}
 }
 

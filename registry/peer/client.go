@@ -169,6 +169,9 @@ func (c *Cluster) question(ctx context.Context, method string, n Node, path stri
 	if off > 0 {
 		r.Header.Set("Range", "bytes="+strconv.FormatInt(off, 10)+"-")
 	}
+	if span := registry.SpanOf(ctx); span != nil && method == http.MethodGet {
+		span.Carry(r.Header.Set)
+	}
 	c.secret.sign(r, c.self.ID, time.Now())
 	return r, nil
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -41,8 +42,11 @@ func (s *Source) Blob(ctx context.Context, repo registry.Repo, d registry.Digest
 	if done == nil {
 		return s.inquire(ctx, repo, d)
 	}
+	ctx, span := registry.StartSpan(ctx, "ask node")
+	span.Note(append(registry.About(repo, string(d)), slog.String("node", owner.ID))...)
 	st := newStream(ctx, s, owner, done, repo, d)
 	err := st.open()
+	span.End(err)
 	if err == nil {
 		return registry.Blob{ReadSeekCloser: st, Size: st.size}, nil
 	}
@@ -86,7 +90,10 @@ func (s *Source) manifest(ctx context.Context, repo registry.Repo, key registry.
 	if done == nil {
 		return inquire()
 	}
-	m, err := s.cluster.manifest(ctx, owner, repo, reference)
+	asking, span := registry.StartSpan(ctx, "ask node")
+	span.Note(append(registry.About(repo, reference), slog.String("node", owner.ID))...)
+	m, err := s.cluster.manifest(asking, owner, repo, reference)
+	span.End(err)
 	done()
 	switch {
 	case err == nil:

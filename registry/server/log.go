@@ -75,6 +75,9 @@ func (s *Server) finish(res *response, r *http.Request, start time.Time) {
 	s.count(res, how)
 	s.log(res, r, level, err, time.Since(start))
 	s.tell(res, r, start, err)
+	if res.trace.Span != nil {
+		s.trace(res, r, how, err)
+	}
 	if how != "" {
 		// After the first byte, breaking the connection (the stream on HTTP/2) is the only way
 		// to say that the rest will not come: a body that ends early must not look whole.

@@ -33,8 +33,9 @@ type response struct {
 	plain  bool // HTTP/1 without TLS: files go out by sendfile
 	close  bool // the connection is to be closed afterwards
 
-	serving bool // http.ServeContent is at work
-	began   bool // the header has left
+	start   time.Time // of the request
+	serving bool      // http.ServeContent is at work
+	began   bool      // the header has left
 
 	target    target
 	repo      registry.Repo      // once it is known
@@ -73,6 +74,7 @@ func (res *response) commit() {
 	if res.status == 0 {
 		res.status = http.StatusOK
 	}
+	res.server.first(res)
 	res.w.WriteHeader(res.status)
 }
 

@@ -55,6 +55,10 @@ type Config struct {
 	// Asked is told of each request of the registry API, at its end. It must not wait. Nil: nobody is.
 	Asked func(registry.Asked)
 
+	// Traced begins a span for a request of the registry API, by the headers that came with it; nil where it
+	// is not to be traced. Nil: none is.
+	Traced func(header http.Header, name string) registry.Span
+
 	// Route says which repository is meant by a name, the ns parameter that came with it and
 	// the Host header. Nil: the first component is the project.
 	Route func(host, ns, name string) (registry.Repo, error)
@@ -172,11 +176,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.counters.inFlight.Add(1)
 	defer s.counters.inFlight.Add(-1)
 
-	res := &response{w: w, server: s}
+	res := &response{w: w, server: s, start: start}
 	res.head = r.Method == http.MethodHead
 	res.http1 = r.ProtoMajor == 1
 	res.target, res.err = parse(r.URL.Path, r.URL.RawPath, s.config.Known, s.mine)
 	res.plain = res.http1 && r.TLS == nil
+	if s.config.Traced != nil && res.target.kind != other {
+		res.trace.Span = s.config.Traced(r.Header, spanNames[res.target.kind])
+	}
 	defer s.finish(res, r, start)
 	s.spare(res, r)
 	if res.target.kind == other && s.config.Other != nil {

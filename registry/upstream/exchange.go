@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -98,7 +99,26 @@ func (r *Registry) allowed(from, to *url.URL) error {
 
 // send sends one request and returns its answer's beginning. The body stalls for no longer
 // than the idle timeout and ends with ctx.
+//
+// Where that is traced, the span ends with the beginning of the answer. Nothing of it goes to the host,
+// which is somebody else's.
 func (r *Registry) send(ctx context.Context, q request) (*http.Response, error) {
+	ctx, span := registry.StartSpan(ctx, "upstream "+q.method)
+	span.Note(slog.String("http.request.method", q.method), slog.String("server.address", registry.Clip(q.url.Host)), slog.String("upstream", r.name))
+	res, err := r.exchange(ctx, q)
+	if err == nil {
+		span.Note(slog.Int("http.response.status_code", res.StatusCode), slog.Int64("http.response.body.size", res.ContentLength))
+	}
+	if err == nil && (res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= http.StatusInternalServerError) {
+		span.End(fmt.Errorf("%s answered %s", r.name, res.Status))
+		return res, nil
+	}
+	span.End(err)
+	return res, err
+}
+
+// exchange is send.
+func (r *Registry) exchange(ctx context.Context, q request) (*http.Response, error) {
 	host := q.url.Host
 	if !r.circuits.passes(host) {
 		t := r.unavailable(fmt.Errorf("%s: %w", host, errDown))

@@ -28,6 +28,8 @@ type transport struct {
 	// long. It ends by itself, because a server that is only slow would stay frozen for ever.
 	frozen atomic.Int64
 
+	stats counters
+
 	circuit *circuit // nil: whoever calls would rather wait
 }
 
@@ -147,7 +149,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		body = &sending{watch: w, body: req.Body}
 		req.Body = body
 	}
+	begun := time.Now()
 	res, err := t.next.RoundTrip(req)
+	status := 0
+	if err == nil {
+		status = res.StatusCode
+	}
+	t.stats.count(req.Method, status, time.Since(begun))
 	if body != nil {
 		body.stop()
 	}
