@@ -11,10 +11,11 @@ FUZZTIME ?= 30s
 # Where the tests' tools are, once `make test` has run.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: build test lint fuzz bench
+.PHONY: build test lint fuzz bench release changelog
 
+# The binary knows its version from the commit's tag, as far as Go finds a repository; VERSION says another.
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o roadstead ./cmd/roadstead
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o roadstead ./cmd/roadstead
 
 # Installs what the tests need, then runs every check there is.
 test:
@@ -36,3 +37,11 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench '^Benchmark$(BENCH)' -benchtime $(BENCHTIME) -timeout 60m ./cmd/roadstead
+
+# Makes dist/ of a commit that has a tag: see the head of deploy/release.sh.
+release:
+	@bash deploy/release.sh
+
+# A draft of what has changed since the release before.
+changelog:
+	@bash deploy/release.sh changelog
