@@ -3,20 +3,21 @@
 #
 #     git tag -a v1.2.3 && make release       what the tag says
 #     VERSION=1.2.3-rc.1 make release         a trial, of a commit without a tag
-#     PLATFORMS=linux/amd64 make release      not for all four
+#     PLATFORMS=linux/amd64 make release      not for all four; without any, the chart and the changelog
 #     make changelog                          a draft of what changed, to edit and tag with
 #
 # For each platform an archive and a list of what is in its binary (an SBOM in CycloneDX's JSON); for each
 # Linux a Debian package; the Helm chart; CHANGELOG.md; and SHA256SUMS over all of them.
 #
 # The same commit gives the same bytes on any machine: the toolchain is that of go.mod, all files are those of
-# the commit, all times its time, and their owner is root. gzip's output may differ between versions of gzip.
+# the commit, all times its time, and their owner is root. Other versions of gzip, helm, nfpm and
+# cyclonedx-gomod may write other bytes; .ci/tools has those that are meant.
 #
 # The changelog is the text of the annotated tag below its first line, and where it has none the subjects of
 # the commits since the release before. So the repository has all that a release is made of:
 #
-#     make changelog >changes.md              and edit it
-#     git tag -a v1.2.3 --cleanup=whitespace -F changes.md
+#     make changelog >../changes.md           and edit it
+#     git tag -a v1.2.3 --cleanup=whitespace -F ../changes.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
@@ -25,7 +26,7 @@ export LC_ALL=C TZ=UTC
 unset CDPATH GREP_OPTIONS GZIP TAR_OPTIONS
 export GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0
 
-PLATFORMS=${PLATFORMS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64}
+PLATFORMS=${PLATFORMS-linux/amd64 linux/arm64 darwin/amd64 darwin/arm64}
 
 # As git is without what somebody has set for their own eyes.
 git() { command git -c log.showSignature=false -c column.ui=never -c versionsort.suffix=- "$@"; }
@@ -145,12 +146,20 @@ pack() {
 		gzip -n >"$2"
 }
 
-# binary os arch: builds it, and leaves its path in $binary and its SBOM in dist.
+# A clone has the files of the commit and no others, and nobody changes it meanwhile. Of a repository without
+# a .git folder, as a worktree is, Go notes nothing in the binary; of one with other tags, another version.
+clone() {
+	source=$work/source
+	git clone --quiet --shared --no-tags --no-checkout -c core.autocrlf=false . "$source"
+	git -C "$source" -c advice.detachedHead=false checkout --quiet "$commit"
+	git -C "$source" -c tag.gpgSign=false tag "v$version"
+}
+
+# binary os arch: builds it, and leaves its path in $binary and its SBOM among what is made.
 binary() {
 	binary=$work/binaries/${1}_$2/roadstead
-	GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=true -o "$binary" \
+	GOOS=$1 GOARCH=$2 go build -C "$source" -trimpath -buildvcs=true -o "$binary" \
 		-ldflags "-s -w -X main.release=$version -X main.commit=$commit -X main.date=$date" ./cmd/roadstead
-	[[ $(go version -m "$binary") == *vcs.modified=false* ]] || die "the tree was changed while $1/$2 was built; run it again"
 	# The tool would say when it ran, and describe the copy of itself that did.
 	cyclonedx-gomod bin -json -std -noserial -notimestamp -version "v$version" "$binary" 2>"$work/sbom.log" |
 		jq --arg date "$date" '.metadata.timestamp = $date | del(.metadata.tools[].hashes)' >"$out/roadstead_${version}_$1_$2.cdx.json" || {
@@ -189,6 +198,7 @@ chart() {
 
 type -P git >/dev/null || die 'git is not here: "apt-get install git" on Debian'
 commit=$(git rev-parse --verify HEAD) || die "$PWD is not a git repository with a commit: a release is of one"
+[ "$(git rev-parse --is-shallow-repository)" = false ] || die 'this clone does not have all of the history, which the changelog is made from: "git fetch --unshallow --tags"'
 short=$(git rev-parse --short HEAD)
 SOURCE_DATE_EPOCH=$(git show --no-patch --format=%ct HEAD)
 export SOURCE_DATE_EPOCH
@@ -221,11 +231,9 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-source=$work/source out=$work/dist
-mkdir "$source" "$out"
-git archive --format=tar HEAD README.md LICENSE deploy | tar -x -C "$source"
-chmod -R u=rwX,go=rX "$source"
-
+out=$work/dist
+mkdir "$out"
+clone
 changelog >"$out/CHANGELOG.md"
 chart
 for platform in $PLATFORMS; do

@@ -42,6 +42,8 @@ func TestVersionOfABuild(t *testing.T) {
 			build{Version: "1.2.3", Commit: one, Date: when, Modified: true}, "roadstead 1.2.3 (" + one + " with changes of " + when + ")"},
 		{"told of another commit than the repository's", info("v1.2.2", noted("true")...), build{Version: "1.2.3", Commit: other},
 			build{Version: "1.2.3", Commit: other}, "roadstead 1.2.3 (" + other + ")"},
+		{"told of changes", info("(devel)"), build{Version: "v1.2.3-4-g22222222", Commit: other, Modified: true},
+			build{Version: "1.2.3-4-g22222222", Commit: other, Modified: true}, "roadstead 1.2.3-4-g22222222 (" + other + " with changes)"},
 		{"a name that begins with v", info(""), build{Version: "vnext"}, build{Version: "vnext"}, "roadstead vnext"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
