@@ -18,11 +18,11 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 described = $(or $(VERSION),$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null))
 commit = $(shell git rev-parse --verify --quiet HEAD 2>/dev/null)
 date = $(shell TZ=UTC git show --no-patch --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd HEAD 2>/dev/null)
-modified = $(if $(shell git status --porcelain 2>/dev/null),true)
+changed = $(if $(shell git status --porcelain 2>/dev/null),true)
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(described) -X main.commit=$(commit) -X main.date=$(date) \
-		-X main.modified=$(modified)" -o roadstead ./cmd/roadstead
+		-X main.changed=$(changed)" -o roadstead ./cmd/roadstead
 
 # Installs what the tests need, then runs every check there is.
 test:

@@ -11,7 +11,7 @@ import (
 // The linker sets these (-ldflags "-X main.release=1.2.3") in a release, and where Go finds no repository to
 // read them from, as in the build of the container image and in a worktree of git: the tag with or without
 // its "v", the commit in full, the time of the commit in RFC 3339, and "true" of a tree with changes.
-var release, commit, date, modified string
+var release, commit, date, changed string
 
 // Version is the command of that name.
 type Version struct {
@@ -58,7 +58,7 @@ func thisBuild() build {
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return buildOf(info, build{Version: release, Commit: commit, Date: date, Modified: modified == "true"})
+	return buildOf(info, build{Version: release, Commit: commit, Date: date, Modified: changed == "true"})
 }
 
 // buildOf takes what the linker was told, and the rest from what Go has noted of the repository. Of another
