@@ -146,19 +146,18 @@ pack() {
 		gzip -n >"$2"
 }
 
-# A clone has the files of the commit and no others, and nobody changes it meanwhile. Of a repository without
-# a .git folder, as a worktree is, Go notes nothing in the binary; of one with other tags, another version.
+# A clone has the files of the commit and no others, and nobody changes it meanwhile.
 clone() {
 	source=$work/source
 	git clone --quiet --shared --no-tags --no-checkout -c core.autocrlf=false . "$source"
 	git -C "$source" -c advice.detachedHead=false checkout --quiet "$commit"
-	git -C "$source" -c tag.gpgSign=false tag "v$version"
 }
 
-# binary os arch: builds it, and leaves its path in $binary and its SBOM among what is made.
+# binary os arch: builds it, and leaves its path in $binary and its SBOM among what is made. What Go notes by
+# itself differs with the tags of a clone, and in a worktree it notes nothing; so the linker is told all.
 binary() {
 	binary=$work/binaries/${1}_$2/roadstead
-	GOOS=$1 GOARCH=$2 go build -C "$source" -trimpath -buildvcs=true -o "$binary" \
+	GOOS=$1 GOARCH=$2 go build -C "$source" -trimpath -buildvcs=false -o "$binary" \
 		-ldflags "-s -w -X main.release=$version -X main.commit=$commit -X main.date=$date" ./cmd/roadstead
 	# The tool would say when it ran, and describe the copy of itself that did.
 	cyclonedx-gomod bin -json -std -noserial -notimestamp -version "v$version" "$binary" 2>"$work/sbom.log" |

@@ -37,8 +37,9 @@ const (
 	releaseNotes = "## Before you upgrade\n\nNothing has to be done.\n\n- Answer *sooner*\n- Say less\n"
 )
 
-// newReleaser has release v0.9.0 behind it, and two commits and a merge since.
-func newReleaser(t *testing.T) *releaser {
+// newReleaser has release v0.9.0 behind it, and two commits and a merge since. It has all that is here, or
+// what is named.
+func newReleaser(t *testing.T, names ...string) *releaser {
 	t.Helper()
 	for _, program := range []string{"git", "make", "tar", "gzip", "jq", "helm", "nfpm", "cyclonedx-gomod", "dpkg-deb"} {
 		need(t, program)
@@ -51,7 +52,7 @@ func newReleaser(t *testing.T) *releaser {
 		"GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOPROXY=off",
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_AUTHOR_DATE="+releaseDate,
 		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com", "GIT_COMMITTER_DATE="+releaseDate)
-	copyTheTree(t, r.dir)
+	copyTheTree(t, r.dir, names)
 	if want := strings.Fields(runtime.Version())[0]; !strings.Contains(readFile(t, r.dir, "go.mod"), "\ngo "+strings.TrimPrefix(want, "go")+"\n") {
 		run(t, r.env, "go", "mod", "edit", "-toolchain="+want, filepath.Join(r.dir, "go.mod")) // the one that is here
 	}
@@ -70,10 +71,10 @@ func newReleaser(t *testing.T) *releaser {
 
 // copyTheTree copies what git knows here or would take, as it is on the disk, so that the test is of what
 // somebody has just written and does not care how much of the history is here.
-func copyTheTree(t *testing.T, to string) {
+func copyTheTree(t *testing.T, to string, names []string) {
 	t.Helper()
 	from := moduleRoot()
-	list := run(t, os.Environ(), "git", "-C", from, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list := run(t, os.Environ(), "git", append([]string{"-C", from, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"}, names...)...)
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
 		info, err := os.Lstat(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
@@ -114,7 +115,7 @@ func (r *releaser) git(t *testing.T, args ...string) string {
 // make runs make with more in the environment, and returns all that it said.
 func (r *releaser) make(target string, more ...string) (string, error) {
 	cmd := exec.Command("make", "--no-print-directory", "-C", r.dir, target)
-	cmd.Env = append(slices.Clone(r.env), more...)
+	cmd.Env = append(append(slices.Clone(r.env), "PLATFORMS="), more...) // without platforms nothing is built
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -169,7 +170,7 @@ func TestRelease(t *testing.T) {
 	}
 
 	binary := r.checkInstallation(t, folder, made["CHANGELOG.md"])
-	checkBinary(t, binary)
+	r.checkBinary(t, binary)
 	checkSBOM(t, binary, made[folder+".cdx.json"])
 	r.checkDebian(t, binary, "roadstead_1.2.3_"+runtime.GOARCH+".deb")
 	r.checkChart(t, "roadstead-1.2.3.tgz", "1.2.3")
@@ -287,9 +288,20 @@ func checkHeaders(t *testing.T, archive, folder string, programs *regexp.Regexp)
 	}
 }
 
-// checkBinary holds that the binary runs anywhere, and knows what it was made of.
-func checkBinary(t *testing.T, binary string) {
+// checkBinary holds that the binary knows what it was made of, and runs anywhere.
+func (r *releaser) checkBinary(t *testing.T, binary string) {
 	t.Helper()
+	var got map[string]any
+	if err := json.Unmarshal(run(t, r.env, binary, "version", "--json"), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"version": "1.2.3", "commit": r.git(t, "rev-parse", "v1.2.3^{commit}"), "date": releaseDate, "modified": false,
+		"go": runtime.Version(), "platform": "linux/" + runtime.GOARCH,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("it says of itself\n%v\nwant\n%v", got, want)
+	}
 	f, err := elf.Open(binary)
 	if err != nil {
 		t.Fatal(err)
@@ -408,7 +420,10 @@ func (r *releaser) checkDebian(t *testing.T, binary, name string) {
 func (r *releaser) checkChart(t *testing.T, name, version string) {
 	t.Helper()
 	path := filepath.Join(r.dir, "dist", name)
-	var chart struct{ Name, Version, AppVersion string }
+	var chart struct {
+		Name, Version string
+		AppVersion    string `yaml:"appVersion"`
+	}
 	if err := yaml.Unmarshal(run(t, r.env, "helm", "show", "chart", path), &chart); err != nil {
 		t.Fatal(err)
 	}
@@ -418,25 +433,25 @@ func (r *releaser) checkChart(t *testing.T, name, version string) {
 	checkHeaders(t, readFile(t, path), "roadstead/", regexp.MustCompile(`^$`))
 }
 
-// What is not to be released, and what has to be said for it. Without platforms nothing is built.
+// What is not to be released, and what has to be said for it.
 func TestReleaseRefusals(t *testing.T) {
 	e2e(t)
-	r := newReleaser(t)
-	refused := func(name string, want string, more ...string) {
+	r := newReleaser(t, "Makefile", "README.md", "LICENSE", "deploy", ".ci/tools", "go.mod")
+	refused := func(name, want string, more ...string) string {
 		t.Helper()
-		said, err := r.make("release", append(more, "PLATFORMS=")...)
+		said, err := r.make("release", more...)
 		if err == nil || !strings.Contains(said, want) {
 			t.Errorf("%s: %v\n%s\nwant a refusal that says %s", name, err, said, want)
 		}
 		if _, err := os.Stat(filepath.Join(r.dir, "dist")); err == nil {
 			t.Errorf("%s: something was made", name)
 		}
+		return said
 	}
 	short := r.git(t, "rev-parse", "--short", "HEAD")
-	refused("no tag", "commit "+short+` has no tag of a release (v1.2.3).`)
-	refused("no tag", "VERSION=1.2.3-rc.1 make release")
+	refused("no tag", "commit "+short+" has no tag of a release (v1.2.3).\nrelease: Tag it, \"git tag -a v1.2.3\", or say what to call it: VERSION=1.2.3-rc.1 make release\n")
 	refused("a tag of another commit", "v0.9.0 is the tag of another commit, ", "VERSION=0.9.0")
-	for _, version := range []string{"1.2", "1.2.3+4", "01.2.3", "1.2.3-rc.01", "1.2.3-", "latest", "1.2.3 ", "1.2.3/../../x"} {
+	for _, version := range []string{"1.2", "1.2.3+4", "01.2.3", "1.2.3-rc.01", "1.2.3/../../x"} {
 		refused("no version", "VERSION="+version+" is not a version", "VERSION="+version)
 	}
 	r.git(t, "tag", "very-good") // which says nothing of a version
@@ -454,8 +469,7 @@ func TestReleaseRefusals(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "LICENSE"), []byte("none\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	refused("a changed file", "M LICENSE")
-	refused("a changed file", "Commit them, or put them away", "VERSION=1.0.0")
+	refused("a changed file", "Commit them, or put them away with \"git stash --include-untracked\":\nrelease:  M LICENSE\n", "VERSION=1.0.0")
 	r.git(t, "checkout", "--quiet", "LICENSE")
 
 	// With the programs of the machine, less those of the tests.
@@ -469,12 +483,15 @@ func TestReleaseRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	said := refused("missing programs", "release: ", "PATH="+bare, "PLATFORMS=linux/amd64")
 	for _, want := range []string{
 		"go is not here: see https://go.dev/doc/install", `jq is not here: "apt-get install jq"`, "sha256sum is not here",
 		`cyclonedx-gomod is not here: "bash .ci/tools" installs it`, "go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v",
 		"helm is not here", "nfpm is not here", "go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v",
 	} {
-		refused("missing programs", want, "PATH="+bare, "PLATFORMS=linux/amd64")
+		if !strings.Contains(said, want) {
+			t.Errorf("missing programs:\n%s\nwant %s", said, want)
+		}
 	}
 
 	// What may be made of a commit without platforms: the tag's without a text, and a trial's.
@@ -488,7 +505,7 @@ func TestReleaseRefusals(t *testing.T) {
 		{"1.1.0-beta", "commit " + short + " has no tag v1.1.0-beta: it is called 1.1.0-beta because VERSION says so", func() {}, []string{"VERSION=v1.1.0-beta"}},
 	} {
 		row.prepare()
-		said, err := r.make("release", append(row.more, "PLATFORMS=")...)
+		said, err := r.make("release", row.more...)
 		if err != nil || !strings.Contains(said, row.want) {
 			t.Fatalf("%s: %v\n%s\nwant %s", row.version, err, said, row.want)
 		}
