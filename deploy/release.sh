@@ -171,7 +171,7 @@ binary() {
 archive() {
 	local name=roadstead_${version}_$1_$2
 	mkdir "$work/$name"
-	cp -R "$source/README.md" "$source/LICENSE" "$source/deploy" "$out/CHANGELOG.md" "$work/$name"
+	cp -R "$source/README.md" "$source/LICENSE" "$source/docker-compose.yml" "$source/deploy" "$out/CHANGELOG.md" "$work/$name"
 	# Those build, from sources that are not in it.
 	rm -r "$work/$name/deploy/"{Dockerfile,release.sh,nfpm.yaml,debian}
 	install -m 755 "$binary" "$work/$name/roadstead"

@@ -227,6 +227,7 @@ func (r *releaser) checkInstallation(t *testing.T, folder, changes string) strin
 	// What is in it, beside the binary.
 	for name, want := range map[string]string{
 		"README.md": readFile(t, r.dir, "README.md"), "LICENSE": readFile(t, r.dir, "LICENSE"), "CHANGELOG.md": changes,
+		"docker-compose.yml":               readFile(t, r.dir, "docker-compose.yml"),
 		"deploy/compose/nginx.conf":        readFile(t, r.dir, "deploy/compose/nginx.conf"),
 		"deploy/helm/roadstead/Chart.yaml": readFile(t, r.dir, "deploy/helm/roadstead/Chart.yaml"),
 		"deploy/systemd/roadstead.service": readFile(t, r.dir, "deploy/systemd/roadstead.service"),
