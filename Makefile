@@ -11,10 +11,18 @@ FUZZTIME ?= 30s
 # Where the tests' tools are, once `make test` has run.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: build test lint fuzz bench
+.PHONY: build test lint fuzz bench release changelog
+
+# What the binary says of itself: the tag, if there is one, and how far behind it is; VERSION says another.
+# Outside a repository nothing. A `make release` goes by its own rules.
+described = $(or $(VERSION),$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null))
+commit = $(shell git rev-parse --verify --quiet HEAD 2>/dev/null)
+date = $(shell TZ=UTC git show --no-patch --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd HEAD 2>/dev/null)
+changed = $(if $(shell git status --porcelain 2>/dev/null),true)
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o roadstead ./cmd/roadstead
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(described) -X main.commit=$(commit) -X main.date=$(date) \
+		-X main.changed=$(changed)" -o roadstead ./cmd/roadstead
 
 # Installs what the tests need, then runs every check there is.
 test:
@@ -36,3 +44,11 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench '^Benchmark$(BENCH)' -benchtime $(BENCHTIME) -timeout 60m ./cmd/roadstead
+
+# Makes dist/ of a commit that has a tag: see the head of deploy/release.sh.
+release:
+	@bash deploy/release.sh
+
+# A draft of what has changed since the release before.
+changelog:
+	@bash deploy/release.sh changelog

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,7 +106,8 @@ func built(t testing.TB, race bool) string {
 }
 
 var (
-	buildPlain = sync.OnceValues(func() (string, error) { return build("roadstead") })
+	// As it is released, so that what is compiled for one is there for the other.
+	buildPlain = sync.OnceValues(func() (string, error) { return build("roadstead", "-trimpath") })
 	buildRace  = sync.OnceValues(func() (string, error) {
 		// As .ci/check does.
 		return build("roadstead-race", "-race", "-gcflags=modernc.org/...=-race=false -l", "-gcflags=golang.org/x/crypto/argon2=-race=false -l")
@@ -127,6 +129,9 @@ func goBuild(dir, name string, args []string) (string, error) {
 	fresh := fmt.Sprintf("%s.%d", path, os.Getpid())
 	cmd := exec.Command("go", append(args[:1:1], append([]string{"-o", fresh}, args[1:]...)...)...)
 	cmd.Dir = dir
+	if !slices.Contains(args, "-race") {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // which the race detector needs, and nothing else here
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}

@@ -12,7 +12,7 @@ import (
 // module that compares our rewrites with the real ones, built once for all tests of a run.
 var wharfie = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(moduleRoot(), "rewrite", "internal", "wharfie")
-	return goBuild(dir, "wharfie", []string{"build", "-buildvcs=false", "./pull"})
+	return goBuild(dir, "wharfie", []string{"build", "-buildvcs=false", "-trimpath", "./pull"})
 })
 
 // pullWharfie pulls with the registries.yaml that everybody has copied: the project becomes a
