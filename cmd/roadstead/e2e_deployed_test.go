@@ -150,11 +150,11 @@ func (d *deployment) openHub() {
 	config := writeJSON(t, filepath.Join(home, "config.yml"), map[string]any{
 		"version": "0.1",
 		"log":     map[string]any{"level": "warn", "accesslog": map[string]any{"disabled": true}},
-		"http":    map[string]any{"addr": outside + ":443", "secret": "nobody's", "tls": map[string]any{"certificate": certificate, "key": key}},
+		"http":    map[string]any{"addr": outsideTLS, "secret": "nobody's", "tls": map[string]any{"certificate": certificate, "key": key}},
 		"storage": map[string]any{"filesystem": map[string]any{"rootdirectory": d.hubDir}, "maintenance": map[string]any{"uploadpurging": map[string]any{"enabled": false}}},
 	})
 	d.hub = start(t, home, "registry", need(t, "nsenter"), "--net="+d.netns, need(t, "registry"), "serve", config)
-	waitForHTTP(t, d.hub, d.trusting(), "https://"+outside+"/v2/")
+	waitForHTTP(t, d.hub, d.trusting(), "https://"+outsideTLS+"/v2/")
 }
 
 // trusting is a client in the engine's network that knows the authority.
@@ -187,7 +187,15 @@ func (d *deployment) hosts(name string, services ...string) string {
 	for _, s := range services {
 		all[s] = map[string]any{"extra_hosts": []string{"registry-1.docker.io:" + outside}}
 	}
-	return writeJSON(d.t, filepath.Join(d.clone, name), map[string]any{"services": all})
+	// On one line: the YAML of Compose v1 knows no JSON with tabs.
+	text, err := json.Marshal(map[string]any{"services": all})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(d.clone, name), text, 0o600)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return filepath.Join(d.clone, name)
 }
 
 // running is the container of a service. The two Composes join the words of its name in two ways.

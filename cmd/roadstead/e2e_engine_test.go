@@ -33,7 +33,10 @@ type engine struct {
 
 // outside is where in an engine's network the rest of the world is: an address that is no private one, so
 // that nothing has to be allowed to ask there.
-const outside = "198.51.100.5"
+const (
+	outside    = "198.51.100.5"
+	outsideTLS = outside + ":8443" // where a server there listens that containers reach on 443
+)
 
 func startEngine(t *testing.T) *engine {
 	t.Helper()
@@ -46,6 +49,8 @@ func startEngine(t *testing.T) *engine {
 	t.Cleanup(func() { run(t, nil, ip, "netns", "del", name) })
 	run(t, nil, ip, "-n", name, "link", "set", "lo", "up")
 	run(t, nil, ip, "-n", name, "addr", "add", outside+"/32", "dev", "lo")
+	// What listens on 443 there does so on another port: a container's is published on 443 of every address.
+	run(t, nil, need(t, "nsenter"), "--net="+e.netns, need(t, "iptables"), "-t", "nat", "-A", "PREROUTING", "-d", outside, "-p", "tcp", "--dport", "443", "-j", "DNAT", "--to-destination", outsideTLS)
 	e.client = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DialContext: e.dial, MaxIdleConnsPerHost: 16}}
 	t.Cleanup(e.client.CloseIdleConnections)
 
