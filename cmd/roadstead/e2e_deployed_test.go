@@ -408,6 +408,7 @@ func leafOf(t *testing.T, text []byte) *x509.Certificate {
 // cluster is deploy/compose/cluster.yml, from which nodes are taken while engines pull, and
 // deploy/compose/monitoring.yml beside it.
 func (d *deployment) cluster(t *testing.T) {
+	d.run(filepath.Join(d.clone, "deploy", "compose", "secrets.sh"))
 	files := []string{"deploy/compose/cluster.yml", d.hosts("deploy/compose/hosts.yml", "node-1", "node-2")}
 	d.compose(1, files, "config", "--quiet")
 	d.compose(2, files, "--project-name", "roadstead-cluster", "up", "--detach", "--no-build")
