@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"net/netip"
@@ -210,6 +211,31 @@ func (doc *document) path(path string) string {
 		return path
 	}
 	return filepath.Join(doc.dir, path)
+}
+
+// secret returns what a variable of the environment holds, or the file that the variable of that name and
+// _FILE names, and which of the two it was. Empty is none, be it the variable or the file: a compose file
+// that has a place for a secret has to name something where there is no secret. Relative paths start from
+// the working directory, as nothing says where the environment is.
+func (doc *document) secret(variable string) (Secret, string) {
+	text, _ := doc.env(variable)
+	named := variable + "_FILE"
+	path, _ := doc.env(named)
+	if path == "" {
+		return Secret(text), variable
+	}
+	fault := func(what, instead string) (Secret, string) {
+		doc.faults = append(doc.faults, Fault{File: "environment", What: named + ": " + what, Instead: instead})
+		return "", named
+	}
+	if text != "" {
+		return fault(variable+" is set as well", "unset one of them")
+	}
+	b, err := readSmall(path)
+	if err != nil {
+		return fault(fmt.Sprintf("the file cannot be read: %v", err), "name a file that this user can read, or unset it")
+	}
+	return Secret(bytes.TrimRight(b, "\r\n")), named
 }
 
 func isNull(node *yaml.Node) bool {

@@ -29,97 +29,171 @@ func composeFile(t *testing.T, name string) string {
 	return string(b)
 }
 
-// The file for a cluster asks for each secret by name and has none of its own, gives no container more
-// than it needs, and has configured what "check" finds good.
-func TestTheComposeFileOfACluster(t *testing.T) {
-	text := composeFile(t, "cluster.yml")
-	var compose struct {
-		Services map[string]struct {
-			Image, User     string
-			ReadOnly        bool     `yaml:"read_only"`
-			CapDrop         []string `yaml:"cap_drop"`
-			SecurityOpt     []string `yaml:"security_opt"`
-			Ports           []string
-			Volumes         []string
-			StopGracePeriod string `yaml:"stop_grace_period"`
-			MemLimit        string `yaml:"mem_limit"`
-			Healthcheck     struct{ Test []string }
-			Environment     map[string]string
-		}
-		Volumes map[string]any
+// No compose file gives a container more than it needs, or has a secret of its own: those are in files, all of
+// which secrets.sh makes or tls.yml tells how to. What the nodes of a cluster are told "check" finds good.
+func TestTheComposeFiles(t *testing.T) {
+	type service struct {
+		Image, User     string
+		ReadOnly        bool     `yaml:"read_only"`
+		CapDrop         []string `yaml:"cap_drop"`
+		SecurityOpt     []string `yaml:"security_opt"`
+		Ports           []string
+		Volumes         []string
+		Secrets         []string
+		StopGracePeriod string `yaml:"stop_grace_period"`
+		MemLimit        string `yaml:"mem_limit"`
+		Healthcheck     struct{ Test []string }
+		Environment     map[string]string
 	}
-	if err := yaml.Unmarshal([]byte(text), &compose); err != nil {
-		t.Fatal(err)
-	}
-	for name, s := range compose.Services {
-		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.User == "" || s.StopGracePeriod == "" || s.MemLimit == "" || len(s.Healthcheck.Test) < 2 {
-			t.Errorf("%s may do more than it has to, or nobody looks after it: %+v", name, s)
+	secrets := t.TempDir()
+	run(t, environment(secrets), filepath.Join(composeFolder(), "secrets.sh"), secrets)
+	for file, services := range map[string]int{"../../docker-compose.yml": 1, "cluster.yml": 5, "monitoring.yml": 2, "tls.yml": 1} {
+		text := composeFile(t, file)
+		var compose struct {
+			Services map[string]service
+			Volumes  map[string]any
+			Secrets  map[string]struct{ File string }
 		}
-		if len(s.Ports) > 0 && name != "balancer" {
-			t.Errorf("%s has ports for everybody: %q", name, s.Ports)
+		if err := yaml.Unmarshal([]byte(text), &compose); err != nil {
+			t.Fatal(err)
 		}
-		if !regexp.MustCompile(`^(|nginx:\d[\d.]*-alpine|postgres:\d+-alpine|versity/versitygw:v[\d.]+)$`).MatchString(s.Image) {
-			t.Errorf("%s is of the image %s", name, s.Image)
+		if len(compose.Services) != services {
+			t.Errorf("%s has %d services, want %d", file, len(compose.Services), services)
 		}
-		for _, v := range s.Volumes {
-			from, _, _ := strings.Cut(v, ":")
-			if _, named := compose.Volumes[from]; !named && !isFile(filepath.Join(composeFolder(), from)) {
-				t.Errorf("%s: there is no %s", name, from)
+		for name, s := range compose.Services {
+			// What tls.yml says is said over the other file.
+			if file != "tls.yml" && (!s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.User == "" || s.StopGracePeriod == "" || s.MemLimit == "" || len(s.Healthcheck.Test) < 2) {
+				t.Errorf("%s: %s may do more than it has to, or nobody looks after it: %+v", file, name, s)
+			}
+			for _, port := range s.Ports {
+				if everybodys := name == "balancer" || name == "roadstead"; !everybodys && !strings.HasPrefix(port, "127.0.0.1:") {
+					t.Errorf("%s: %s has a port for everybody: %q", file, name, port)
+				}
+			}
+			if !regexp.MustCompile(`^(|roadstead|nginx:\d[\d.]*-alpine|postgres:\d+-alpine|minio/minio:RELEASE[\w.-]+|prom/prometheus:v[\d.]+|grafana/grafana:[\d.]+)$`).MatchString(s.Image) {
+				t.Errorf("%s: %s is of the image %s", file, name, s.Image)
+			}
+			for _, v := range s.Volumes {
+				from, _, _ := strings.Cut(v, ":")
+				from = strings.Replace(from, "./deploy/compose/", "./", 1) // tls.yml's start from the top
+				if _, named := compose.Volumes[from]; named {
+					continue
+				}
+				if _, err := os.Stat(filepath.Join(composeFolder(), from)); err != nil {
+					t.Errorf("%s: %s: %v", file, name, err)
+				}
+			}
+			for _, secret := range s.Secrets {
+				if compose.Secrets[secret].File == "" {
+					t.Errorf("%s: nobody says where %s has its secret %s from", file, name, secret)
+				}
+			}
+			for key, value := range s.Environment {
+				if named := regexp.MustCompile("PASSWORD|SECRET").MatchString(key); named && !strings.HasPrefix(value, "/run/secrets/") {
+					t.Errorf("%s: %s is told %s", file, name, key)
+				}
+			}
+		}
+		for name, secret := range compose.Secrets {
+			// "./secrets/name", be it the default of a variable, and seen from where the file is.
+			made := isFile(filepath.Join(secrets, name)) || strings.Contains(text, "install -m 644") && strings.HasPrefix(name, "tls_")
+			if !made || !strings.Contains(secret.File, "/secrets/"+name) && secret.File != "${ROADSTEAD_ADMIN_PASSWORD_FILE:-/dev/null}" {
+				t.Errorf("%s: the secret %s is in %s, which nobody is told how to make", file, name, secret.File)
 			}
 		}
 	}
-	if nodes := compose.Services; nodes["node-1"].Image != "" || nodes["node-2"].Environment["ROADSTEAD_NODE"] != "node-2" || len(nodes) != 5 {
-		t.Errorf("the services are %+v", nodes)
-	}
-	// Compose itself refuses to start without these, and says the text.
-	names := map[string]bool{}
-	for _, match := range regexp.MustCompile(`\$\{([A-Z_]+)([^}]*)\}`).FindAllStringSubmatch(text, -1) {
-		names[match[1]] = true
-		if !strings.HasPrefix(match[2], ":?is ") || !strings.HasSuffix(match[2], "see .env.example") {
-			t.Errorf("%s has a default, or nobody is told what it is", match[0])
+
+	for _, name := range []string{"database_password", "bucket_secret", "cluster_secret"} {
+		if b, err := os.ReadFile(filepath.Join(secrets, name)); err != nil || len(b) != 65 {
+			t.Errorf("%s has %d bytes, %v", name, len(b), err)
 		}
 	}
-	example := composeFile(t, ".env.example")
-	for name := range names {
-		if !strings.Contains(example, "\n"+name+"=\n") {
-			t.Errorf("%s is not in .env.example, or has a value there", name)
-		}
+	before, _ := os.ReadFile(filepath.Join(secrets, "cluster_secret"))
+	run(t, environment(secrets), filepath.Join(composeFolder(), "secrets.sh"), secrets)
+	if after, err := os.ReadFile(filepath.Join(secrets, "cluster_secret")); err != nil || string(after) != string(before) {
+		t.Errorf("a secret has changed by asking for it again: %v", err)
 	}
 
-	env := environment(t.TempDir(), "ROADSTEAD_NODE=node-1", "ROADSTEAD_BUCKET_SECRET=0123456789abcdef", "ROADSTEAD_CATALOG_PASSWORD=x", "ROADSTEAD_ADMIN_PASSWORD=Aa1-for-a-test")
-	check := []string{"check", "--config", filepath.Join(composeFolder(), "roadstead.yaml")}
-	if out, err := try(env, roadsteadCommand(t), check...); err == nil {
-		t.Errorf("good without a secret of the cluster:\n%s", out)
+	// In the containers the secrets are below /run.
+	text := strings.ReplaceAll(composeFile(t, "roadstead.yaml"), "/run/secrets", secrets)
+	config := filepath.Join(t.TempDir(), "roadstead.yaml")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	out, err := try(append(env, "ROADSTEAD_CLUSTER_SECRET="+strings.Repeat("5", 64)), roadsteadCommand(t), check...)
+	env := environment(t.TempDir(), "ROADSTEAD_NODE=node-1", "ROADSTEAD_CATALOG_PASSWORD_FILE="+secrets+"/database_password", "ROADSTEAD_ADMIN_PASSWORD_FILE="+secrets+"/admin_password")
+	out, err := try(env, roadsteadCommand(t), "check", "--config", config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"bucket images at http://objects:7070", "reach this one at https://node-1:5002"} {
+	for _, want := range []string{"bucket images at http://objects:9000", "reach this one at https://node-1:5002", "has a password from the start"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it means\n%s\nwithout %q", out, want)
 		}
 	}
+	if err := os.Remove(filepath.Join(secrets, "cluster_secret")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := try(env, roadsteadCommand(t), "check", "--config", config); err == nil {
+		t.Errorf("good without a secret of the cluster:\n%s", out)
+	}
 }
 
-// The S3 server of the file for a cluster has its bucket from the start.
+// Grafana is given the dashboard and the Prometheus that the compose file has.
+func TestWhatGrafanaIsProvisionedWith(t *testing.T) {
+	folder := filepath.Join(moduleRoot(), "deploy", "grafana")
+	var sources struct {
+		Datasources []struct{ UID, Type, URL string }
+	}
+	var dashboards struct {
+		Providers []struct{ Options struct{ Path string } }
+	}
+	for path, into := range map[string]any{"datasources/prometheus.yml": &sources, "dashboards/roadstead.yml": &dashboards} {
+		b, err := os.ReadFile(filepath.Join(folder, "provisioning", path))
+		if err == nil {
+			err = yaml.Unmarshal(b, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	compose := composeFile(t, "monitoring.yml")
+	if len(sources.Datasources) != 1 || sources.Datasources[0].Type != "prometheus" || sources.Datasources[0].URL != "http://prometheus:9090" || !strings.Contains(compose, "\n  prometheus:\n") {
+		t.Errorf("the data sources are %+v", sources)
+	}
+	if len(dashboards.Providers) != 1 || !strings.Contains(compose, "- ../grafana:"+dashboards.Providers[0].Options.Path+":ro\n") {
+		t.Errorf("the dashboards are at %+v", dashboards)
+	}
+}
+
+// The S3 server of the file for a cluster has its bucket from the start, and takes the secret of the file.
 func TestTheComposeFilesBucket(t *testing.T) {
 	e2e(t)
 	var compose struct {
-		Services map[string]struct{ Entrypoint, Command []string }
+		Services map[string]struct {
+			Entrypoint, Command []string
+			Environment         map[string]string
+		}
 	}
 	if err := yaml.Unmarshal([]byte(composeFile(t, "cluster.yml")), &compose); err != nil {
 		t.Fatal(err)
 	}
 	dir, address := t.TempDir(), freeAddress(t)
-	args := []string{"ROOT_ACCESS_KEY=roadstead", "ROOT_SECRET_KEY=0123456789abcdef"}
-	here := strings.NewReplacer(":7070", address, "/objects", filepath.Join(dir, "objects"), "$$", "$", "/usr/local/bin:", filepath.Dir(need(t, "versitygw"))+":")
-	for _, arg := range append(compose.Services["objects"].Entrypoint, compose.Services["objects"].Command...) {
+	const secret = "0123456789abcdef"
+	if err := os.WriteFile(filepath.Join(dir, "bucket_secret"), []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := compose.Services["objects"]
+	args := []string{"PATH=" + filepath.Dir(need(t, "minio")) + ":" + os.Getenv("PATH")}
+	for key, value := range objects.Environment {
+		args = append(args, key+"="+value)
+	}
+	here := strings.NewReplacer(":9000", address, "/data", filepath.Join(dir, "data"), "/run/secrets", dir, "$$", "$")
+	for _, arg := range append(objects.Entrypoint, objects.Command...) {
 		args = append(args, here.Replace(arg))
 	}
-	p := start(t, dir, "versitygw", "/usr/bin/env", args...)
-	waitForHTTP(t, p, http.DefaultClient, "http://"+address+"/health")
-	client, err := minio.New(address, &minio.Options{Creds: credentials.NewStaticV4("roadstead", "0123456789abcdef", ""), Region: "us-east-1", BucketLookup: minio.BucketLookupPath})
+	p := start(t, dir, "minio", "/usr/bin/env", args...)
+	waitForHTTP(t, p, http.DefaultClient, "http://"+address+"/minio/health/live")
+	client, err := minio.New(address, &minio.Options{Creds: credentials.NewStaticV4("roadstead", secret, ""), Region: "us-east-1", BucketLookup: minio.BucketLookupPath})
 	if err != nil {
 		t.Fatal(err)
 	}

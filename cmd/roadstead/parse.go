@@ -235,19 +235,20 @@ func (f *file) finish(v value) {
 	}
 }
 
-// adminPassword is the variable that holds the first password of the first user.
+// adminPassword is the variable that holds the first password of the first user; see
+// [document.secret] for what names a file that has it.
 const adminPassword = "ROADSTEAD_ADMIN_PASSWORD"
 
 func (f *file) checkAdminPassword(v value) {
-	fromEnv, _ := v.doc.env(adminPassword)
+	fromEnv, name := v.doc.secret(adminPassword)
 	if fromEnv == "" {
 		return
 	}
 	if line := v.at("admin_password_file"); line > 0 {
-		v.doc.fault(line, "admin_password_file: the environment has "+adminPassword+" as well", "remove one of them")
+		v.doc.fault(line, "admin_password_file: the environment has "+name+" as well", "remove one of them")
 		return
 	}
-	f.AdminPassword = Secret(fromEnv)
+	f.AdminPassword = fromEnv
 }
 
 // catalogPassword is the variable that holds the password of the catalog's database.
@@ -260,13 +261,16 @@ func (f *file) checkCatalogPassword(v value) {
 		v.doc.fault(line, "catalog_password_file: there is no catalog that it is for", "write catalog beside it, or remove the line")
 		return
 	}
-	fromEnv, _ := v.doc.env(catalogPassword)
+	if f.Storage.Catalog == "" {
+		return
+	}
+	fromEnv, name := v.doc.secret(catalogPassword)
 	switch {
-	case fromEnv == "" || f.Storage.Catalog == "":
+	case fromEnv == "":
 	case line > 0:
-		v.doc.fault(line, "catalog_password_file: the environment has "+catalogPassword+" as well", "remove one of them")
+		v.doc.fault(line, "catalog_password_file: the environment has "+name+" as well", "remove one of them")
 	default:
-		f.Storage.CatalogPassword = Secret(fromEnv)
+		f.Storage.CatalogPassword = fromEnv
 	}
 }
 

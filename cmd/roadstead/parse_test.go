@@ -347,6 +347,47 @@ func TestTheAdminsPasswordComesFromTheEnvironmentOrAFile(t *testing.T) {
 	}
 }
 
+// Images of Docker take a secret from the file that a variable ending in _FILE names.
+func TestTheEnvironmentNamesFilesOfPasswords(t *testing.T) {
+	dir := t.TempDir()
+	secret, empty, absent := filepath.Join(dir, "secret"), filepath.Join(dir, "empty"), filepath.Join(dir, "absent")
+	write(t, secret, "hunter4\r\n")
+	write(t, empty, "")
+	const catalog = "storage: { catalog: 'postgres://roadstead@db.example/roadstead' }\n"
+	for _, tt := range []struct {
+		name, text string
+		env        []string
+		admin      Secret
+		catalog    Secret
+		fault      string
+	}{
+		{"of the admin", "", []string{"ROADSTEAD_ADMIN_PASSWORD_FILE=" + secret}, "hunter4", "", ""},
+		{"of the catalog", catalog, []string{"ROADSTEAD_CATALOG_PASSWORD_FILE=" + secret}, "", "hunter4", ""},
+		{"of a catalog that is a file", "", []string{"ROADSTEAD_CATALOG_PASSWORD_FILE=" + absent}, "", "", ""},
+		{"empty is none", catalog, []string{"ROADSTEAD_ADMIN_PASSWORD_FILE=" + empty, "ROADSTEAD_CATALOG_PASSWORD_FILE=" + empty}, "", "", ""},
+		{"nor is /dev/null one", "", []string{"ROADSTEAD_ADMIN_PASSWORD_FILE=/dev/null"}, "", "", ""},
+		{"no name", "", []string{"ROADSTEAD_ADMIN_PASSWORD_FILE="}, "", "", ""},
+		{"not there", "", []string{"ROADSTEAD_ADMIN_PASSWORD_FILE=" + absent}, "", "",
+			"environment: ROADSTEAD_ADMIN_PASSWORD_FILE: the file cannot be read: open " + absent + ": no such file or directory; name a file that this user can read, or unset it"},
+		{"both", "", []string{"ROADSTEAD_ADMIN_PASSWORD_FILE=" + secret, "ROADSTEAD_ADMIN_PASSWORD=hunter2"}, "", "",
+			"environment: ROADSTEAD_ADMIN_PASSWORD_FILE: ROADSTEAD_ADMIN_PASSWORD is set as well; unset one of them"},
+		{"beside the key", "admin_password_file: " + secret + "\n", []string{"ROADSTEAD_ADMIN_PASSWORD_FILE=" + secret}, "", "",
+			"roadstead.yaml:1: admin_password_file: the environment has ROADSTEAD_ADMIN_PASSWORD_FILE as well; remove one of them"},
+	} {
+		c, faults := parse(t, tt.text, tt.env...)
+		var said []string
+		for _, f := range faults {
+			said = append(said, f.Error())
+		}
+		if got := strings.Join(said, "\n"); got != tt.fault {
+			t.Errorf("%s: the faults are %q, want %q", tt.name, got, tt.fault)
+		}
+		if tt.fault == "" && (c.AdminPassword != tt.admin || c.Storage.CatalogPassword != tt.catalog) {
+			t.Errorf("%s: the passwords are %q and %q", tt.name, string(c.AdminPassword), string(c.Storage.CatalogPassword))
+		}
+	}
+}
+
 func TestThePasswordOfTheCatalogComesFromTheEnvironmentOrAFile(t *testing.T) {
 	const place = "postgres://roadstead@db.example/roadstead"
 	dir := t.TempDir()
