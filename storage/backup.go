@@ -138,7 +138,7 @@ func (b *Backup) LinkBlob(repo string, d digest.Digest) error {
 	if err := check(repo, d); err != nil {
 		return err
 	}
-	return b.item(linkItem(layersDir(repo), d), time.Time{})
+	return b.item(linkItem(linkDir(layersDir(repo), d), d), time.Time{})
 }
 
 // LinkManifest writes the link by which a repository has a manifest.
@@ -146,7 +146,7 @@ func (b *Backup) LinkManifest(repo string, d digest.Digest) error {
 	if err := check(repo, d); err != nil {
 		return err
 	}
-	return b.item(linkItem(revisionsDir(repo), d), time.Time{})
+	return b.item(linkItem(linkDir(revisionsDir(repo), d), d), time.Time{})
 }
 
 // Tag writes the links of a tag, as of when it was pointed there.

@@ -412,7 +412,7 @@ func (t *taking) keys() error {
 		return nil // no server has been started on it
 	}
 	if err != nil {
-		return fmt.Errorf("back up the keys: %w", err)
+		return fmt.Errorf("back up the keys: %w; they have to be in a folder %s of %s itself, which is no link", err, keysFolder, t.cfg.Storage.Directory)
 	}
 	defer folder.Close()
 	entries, err := folder.ReadDir(-1)

@@ -281,7 +281,8 @@ func (f *backupFolder) configuration(file string) ([]string, error) {
 	if err := yaml.Unmarshal(text, &root); err != nil {
 		return nil, fmt.Errorf("back up the configuration: %w", err)
 	}
-	return namedFiles(&root, filepath.Dir(file)), nil
+	folder, err := filepath.Abs(filepath.Dir(file))
+	return namedFiles(&root, folder), err
 }
 
 // namedFiles are the files that a configuration in a folder names and that are there.
