@@ -71,16 +71,16 @@ func (b *Backup) Run(std streams) error {
 		taking.content = "none"
 	}
 	name, err := taking.run(ctx)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		err = errors.New("interrupted; nothing is left of it")
 	}
-	if errors.Is(err, storage.ErrFull) {
+	if err = full(err); errors.Is(err, storage.ErrFull) {
 		err = fmt.Errorf("%w; make room in %s, or remove old backups with --keep N: nothing is left of this one", err, b.Dir)
 	}
 	if err := errors.Join(err, data.Close(), giveAway(cfg.Storage.Directory)); err != nil {
 		return err
 	}
-	if b.Keep > 0 {
+	if b.Keep > 0 && taking.damaged == 0 { // else what is damaged may be whole in an old one
 		if err := dir.prune(b.Keep, std); err != nil {
 			return err
 		}

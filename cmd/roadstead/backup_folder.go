@@ -65,12 +65,14 @@ type backups struct {
 // So root takes only a folder that nobody else can change, up to the top.
 func openBackups(dir string) (_ *backups, err error) {
 	path := realPath(dir)
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder for backups: %w", err)
-	}
-	if os.Geteuid() == 0 {
-		if err := onlyRoots(path); err != nil {
-			return nil, err
+	for _, made := range []bool{false, true} {
+		if os.Geteuid() == 0 {
+			if err := onlyRoots(path, made); err != nil {
+				return nil, err
+			}
+		}
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, fmt.Errorf("make the folder for backups: %w", err)
 		}
 	}
 	b := &backups{path: path}
@@ -95,10 +97,14 @@ func openBackups(dir string) (_ *backups, err error) {
 	return b, b.sweep()
 }
 
-// onlyRoots refuses a folder that others than root can change, by itself or by one that it is in.
-func onlyRoots(path string) error {
+// onlyRoots refuses a folder that others than root can change, by itself or by one that it is in. Unless
+// it is made, folders may be missing.
+func onlyRoots(path string, made bool) error {
 	for dir := path; ; dir = filepath.Dir(dir) {
 		info, err := os.Lstat(dir)
+		if errors.Is(err, os.ErrNotExist) && !made {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -107,7 +113,7 @@ func onlyRoots(path string) error {
 			return nil
 		}
 		others := info.Mode().Perm()&0o002 != 0 || info.Mode().Perm()&0o020 != 0 && is.Gid != 0
-		sticky := info.Mode()&os.ModeSticky != 0 && dir != path
+		sticky := info.Mode()&os.ModeSticky != 0 && dir != path // as /tmp, where what is root's stays that
 		if is.Uid != 0 || others && !sticky {
 			return fmt.Errorf("others than root can change %s, and could have root write elsewhere by it: run this as the user that serves, or name a folder of root's own (install -d -m 700 /var/backups/roadstead)", dir)
 		}

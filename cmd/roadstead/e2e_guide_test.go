@@ -76,7 +76,7 @@ func newGuide(t *testing.T) *guide {
 		}
 	}
 	for _, dir := range []string{"/var/lib/roadstead", "/var/backups/", "/etc/roadstead", "/usr/bin/roadstead", "/root/", "/mnt/elsewhere/", "/srv/registry", "/data/registry"} {
-		g.swaps = append(g.swaps, dir, g.path(dir))
+		g.swaps = append(g.swaps, dir, g.root+dir)
 	}
 	g.swaps = append(g.swaps, "roadstead:roadstead", fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid()), "http://127.0.0.1:5001", g.admin)
 	g.install("/usr/bin/roadstead")
@@ -296,7 +296,7 @@ func guideToOneNode(t *testing.T, all map[string][]string) {
 	one := g.pushes(robot, "production/one", 980_000)
 
 	g.section(all, "Backup")
-	if out := g.next("roadstead backup"); !strings.Contains(out, "3 pieces of content") && !strings.Contains(out, "pieces of content (") {
+	if out := g.next("roadstead backup"); !strings.Contains(out, "pieces of content (") {
 		t.Errorf("a backup says %s", out)
 	}
 	if out := g.next("last="); !strings.Contains(out, "is whole") {
@@ -436,6 +436,11 @@ func secretIn(t *testing.T, file string) string {
 }
 
 func guideToACluster(t *testing.T, all map[string][]string) {
+	defer func() {
+		if t.Skipped() { // which CI takes for a failure
+			delete(all, "Backup of a cluster")
+		}
+	}()
 	g := newGuide(t)
 	database, s := postgrestest.New(t), s3test.MinIO(t)
 	bucket := s.Bucket(t)
