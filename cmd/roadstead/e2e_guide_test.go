@@ -347,6 +347,7 @@ func guideToOneNode(t *testing.T, all map[string][]string) {
 	eventually(t, 10*time.Second, "the old secret being void", func() bool { return g.as(robot).ask(http.MethodGet, "/v2/").status == http.StatusUnauthorized })
 	g.has(renewed, "production/one", one)
 	changed := account{"alice", secretIn(t, g.path("/work/alice.password"))}
+	eventually(t, 10*time.Second, "the new password being good", func() bool { return g.as(changed).ask(http.MethodGet, "/v2/").status == http.StatusOK })
 	g.has(changed, "production/one", one)
 	first := newCertificate(t, g.path("/etc/roadstead"))
 	for to, from := range map[string]string{"tls.pem": first.file, "tls.key": first.key} {
