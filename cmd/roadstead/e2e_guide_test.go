@@ -42,8 +42,8 @@ func guideSections(t *testing.T) map[string][]string {
 
 // elsewhere are commands that another test runs, with what its package has to say for that.
 var elsewhere = []struct{ command, test, word string }{
-	{"roadstead config import-harbor", "TestImportHarbor", `"import-harbor"`},
-	{"sh harbor-commands.sh", "TestImportHarbor", `"--commands"`},
+	{"roadstead config import-harbor", "TestMovesFromHarbor", `"config", "import-harbor", "--url"`},
+	{"sh harbor-commands.sh", "TestMovesFromHarbor", `"sh", script, "--config"`},
 }
 
 // A guide is a machine on which somebody does what the guide says, below a folder instead of "/".
