@@ -293,6 +293,7 @@ func guideToOneNode(t *testing.T, all map[string][]string) {
 	admin := account{"admin", "Pass-of-admin-1f8c"}
 	robot := g.addRobot("production", "ci", "push")
 	alice := g.addMember("production", "alice", "guest")
+	eventually(t, 10*time.Second, "a robot that the node knows", func() bool { return g.as(robot).ask(http.MethodGet, "/v2/").status == http.StatusOK })
 	one := g.pushes(robot, "production/one", 980_000)
 
 	g.section(all, "Backup")
@@ -456,6 +457,7 @@ func guideToACluster(t *testing.T, all map[string][]string) {
 	g.env = append(g.env, "PGPASSWORD="+postgrestest.Password, "ACCESS_KEY="+s.AccessKey, "SECRET_KEY="+s.SecretKey)
 	g.started()
 	robot := g.addRobot("production", "ci", "push")
+	eventually(t, 30*time.Second, "a robot that the node knows", func() bool { return g.as(robot).ask(http.MethodGet, "/v2/").status == http.StatusOK })
 	one := g.pushes(robot, "production/one", 981_000)
 
 	g.section(all, "Backup of a cluster")
@@ -511,8 +513,11 @@ func guideFromRegistry(t *testing.T, all map[string][]string) {
 	g.next("systemctl start")
 	g.done()
 	eventually(t, 10*time.Second, "a project that is public", func() bool { return g.as(account{}).pull("team/app", "1.0", images["team/app"]) == nil })
-	g.pushes(account{"robot$team+ci", secretIn(t, g.path("/work/ci.secret"))}, "team/more", 982_500)
-	g.pushes(account{"alice", secretIn(t, g.path("/work/alice.password"))}, "team/others", 982_600)
+	for name, file := range map[string]string{"robot$team+ci": "ci.secret", "alice": "alice.password"} {
+		who := account{name, secretIn(t, g.path("/work/"+file))}
+		eventually(t, 10*time.Second, name+" being known", func() bool { return g.as(who).ask(http.MethodGet, "/v2/").status == http.StatusOK })
+		g.pushes(who, "team/of-"+strings.TrimPrefix(name, "robot$team+"), 982_500)
+	}
 }
 
 func guideFromHarbor(t *testing.T, all map[string][]string) {
