@@ -462,7 +462,7 @@ func guideToACluster(t *testing.T, all map[string][]string) {
 
 	g.section(all, "Backup of a cluster")
 	g.next("pg_dump")
-	g.next("curl")
+	g.next("body=")
 	if is, err := s.Client(t).GetBucketVersioning(t.Context(), bucket); err != nil || !is.Enabled() {
 		t.Errorf("versions: %+v, %v", is, err)
 	}
