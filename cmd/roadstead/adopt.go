@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/signal"
@@ -110,9 +111,20 @@ func giveAway(dir string) error {
 		catalogFile, catalogFile + "-wal", catalogFile + "-shm", draftsFolder, "lock", adoptingFile, keysFolder,
 		hotFolder, filepath.Join(hotFolder, "filling"), nodeFile, workedFile, mindFile,
 	}
-	keys, _ := os.ReadDir(filepath.Join(dir, keysFolder))
-	for _, key := range keys {
-		names = append(names, filepath.Join(keysFolder, key.Name()))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	// Keys that lie elsewhere, by a link, belong to whoever has put them there.
+	if info, err := root.Lstat(keysFolder); err == nil && info.IsDir() {
+		keys, err := fs.ReadDir(root.FS(), keysFolder)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			names = append(names, filepath.Join(keysFolder, key.Name()))
+		}
 	}
 	return give(dir, names, dir)
 }
@@ -138,9 +150,19 @@ func give(dir string, names []string, other string) error {
 	if os.Geteuid() != 0 || !ok || owner.Uid == 0 {
 		return nil
 	}
+	// Whoever owns the directory can put a link in the place of a folder of it, and must not be given by root
+	// what that leads to.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	var errs []error
 	for _, name := range names {
-		err := os.Lchown(filepath.Join(dir, name), int(owner.Uid), int(owner.Gid))
+		if parent, err := root.Lstat(filepath.Dir(name)); err == nil && !parent.IsDir() {
+			continue // "hot" may be a link to another disk, which its owner has made
+		}
+		err := root.Lchown(name, int(owner.Uid), int(owner.Gid))
 		if !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

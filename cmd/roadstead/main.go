@@ -25,6 +25,7 @@ type commands struct {
 	Registries  Registries  `cmd:"" help:"Write what RKE2, containerd, Docker and other clients are configured by."`
 	Adopt       Adopt       `cmd:"" help:"Take over the content of a distribution or Harbor registry, in place."`
 	Migrate     Migrate     `cmd:"" help:"Move what a single node has to a bucket and PostgreSQL, for several nodes."`
+	Backup      Backup      `cmd:"" help:"Copy what makes this registry this one: catalog, keys, configuration and what was pushed."`
 	Export      Export      `cmd:"" help:"Write images into an archive, for where no registry can be asked."`
 	Import      Import      `cmd:"" help:"Take images out of archives, such as those of an RKE2 release."`
 	Scrub       Scrub       `cmd:"" help:"Read all stored content again and set aside what is damaged."`

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
 	"roadstead/registry"
@@ -224,5 +225,32 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 	}
 	if ran < 8 {
 		t.Errorf("only %d commands were found", ran)
+	}
+}
+
+// Each command of ours in a block of the README, and of the operations guide, is one that there is, with flags
+// that it has. What TestTheReadmesCommandsWork and TestTheGuide do not run is held to that.
+func TestTheReadmesCommandsAreUnderstood(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join(moduleRoot(t), "deploy", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed := 0
+	for _, block := range regexp.MustCompile("(?sm)^```(?:sh|console)\n(.*?)^```").FindAllStringSubmatch(readme(t)+"\n"+string(guide), -1) {
+		text := strings.ReplaceAll(block[1], "\\\n", " ")
+		for _, found := range regexp.MustCompile(`(?m)(?:^|[|;&] *|\$ )roadstead ([^#\n|>;&]*)`).FindAllStringSubmatch(text, -1) {
+			args := strings.Fields(regexp.MustCompile(` 2$`).ReplaceAllString(strings.NewReplacer("'", "", `"`, "").Replace(found[1]), ""))
+			parser, err := kong.New(&commands{}, kong.Exit(func(int) {}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := parser.Parse(args); err != nil {
+				t.Errorf("roadstead %s: %v", strings.Join(args, " "), err)
+			}
+			parsed++
+		}
+	}
+	if parsed < 35 {
+		t.Errorf("only %d commands were found", parsed)
 	}
 }

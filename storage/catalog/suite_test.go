@@ -32,6 +32,7 @@ func suite(t *testing.T, open func(t *testing.T) *DB) {
 		{"referrers", testReferrers},
 		{"closure", testClosure},
 		{"project content is walked across pages", testProjectContent},
+		{"links of a repository are walked across pages", testLinks},
 		{"coldest", testColdest},
 		{"coldest is walked by pages, equal times included", testColdestPages},
 		{"only what is still cold is forgotten", testForgetCold},
