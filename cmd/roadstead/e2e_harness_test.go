@@ -225,14 +225,14 @@ func (p *process) freeze(t testing.TB) {
 	})
 }
 
-// stop ends the process: kindly at first, and by force if it has not heard after half a minute.
+// stop ends the process: kindly at first, and by force if it has not heard after ten seconds.
 // It may be called again.
 func (p *process) stop(t testing.TB) {
 	t.Helper()
 	p.signal(syscall.SIGCONT)
 	p.signal(syscall.SIGTERM)
 	if !p.ended(10 * time.Second) {
-		t.Errorf("%s did not end within %v of SIGTERM", p.name, 10*time.Second)
+		t.Errorf("%s did not end within 10 s of SIGTERM", p.name)
 		p.kill()
 	}
 }

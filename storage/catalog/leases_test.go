@@ -148,7 +148,7 @@ func TestLeaderThatIsCutOff(t *testing.T) {
 // node, nor does it lose what it leads.
 func TestReadersAreNoSilence(t *testing.T) {
 	db := openURL(t, server.Database(t)+"&pool_max_conns=1")
-	db.remote.patience = time.Second
+	db.remote.patience = 2 * time.Second // over twice as long as one of them takes
 	slow := func() error {
 		var void string
 		return db.read.one(t.Context(), `SELECT pg_sleep(0.8)::text`, nil, &void)

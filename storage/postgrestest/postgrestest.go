@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,7 +112,7 @@ func (s *Server) init() error {
 }
 
 // template returns the directory that others are copies of. Its name says what it was made with and
-// for whom; the tests of all packages have the same, in .cache of the module, as they have programs.
+// for whom; the tests of all packages have the same, where .ci/tools keeps programs.
 func (s *Server) template() (string, error) {
 	args := []string{"-U", User, "-A", "scram-sha-256", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions"}
 	program := filepath.Join(s.programs, "initdb")
@@ -123,10 +122,10 @@ func (s *Server) template() (string, error) {
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%q %q %q %v %d %d %v", program, args, Password, info.ModTime(), info.Size(), os.Getuid(), s.owner.Credential)
-	_, file, _, _ := runtime.Caller(0)
-	folder := filepath.Join(filepath.Dir(file), "..", "..", ".cache", "postgres")
+	folder, kept := os.UserCacheDir()
+	folder = filepath.Join(folder, "roadstead-tools", "postgres")
 	made := filepath.Join(folder, hex.EncodeToString(sum.Sum(nil)[:8]))
-	if _, err := os.Stat(made); err == nil {
+	if _, err := os.Stat(made); err == nil && kept == nil {
 		return made, nil
 	}
 
@@ -144,8 +143,8 @@ func (s *Server) template() (string, error) {
 		return "", fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	aside := made + "." + filepath.Base(s.dir)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fresh, nil // nowhere to keep it: a checkout that nobody may write to
+	if kept != nil || os.MkdirAll(folder, 0o755) != nil {
+		return fresh, nil // nowhere to keep it
 	}
 	if out, err := exec.Command("cp", "-a", fresh, aside).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("copy %s: %w: %s", fresh, err, out)
@@ -264,21 +263,32 @@ func (s *Server) signal(signal syscall.Signal, all bool) error {
 	s.mu.Lock()
 	process := s.process.Process.Pid
 	s.mu.Unlock()
-	if !all {
-		return syscall.Kill(process, signal)
-	}
-	// The processes of its connections are in groups of their own.
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", process, process))
-	if err != nil {
-		return err
-	}
-	for _, child := range strings.Fields(string(children)) {
-		pid, err := strconv.Atoi(child)
-		if err == nil {
-			syscall.Kill(pid, signal) // one may have ended meanwhile
+	if all {
+		children, err := children(process)
+		if err != nil {
+			return err
+		}
+		for _, child := range children {
+			syscall.Kill(child, signal) // it may have ended meanwhile
 		}
 	}
 	return syscall.Kill(process, signal)
+}
+
+// children returns the processes that the server has begun: those of its connections are in groups of
+// their own.
+func children(process int) ([]int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", process, process))
+	if err != nil {
+		return nil, err
+	}
+	var all []int
+	for _, child := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all, nil
 }
 
 // Freeze stops all processes of the server where they are, and Thaw lets them go on.
@@ -287,8 +297,39 @@ func (s *Server) Freeze() error { return s.signal(syscall.SIGSTOP, true) }
 // Thaw is the inverse of Freeze.
 func (s *Server) Thaw() error { return s.signal(syscall.SIGCONT, true) }
 
-// Kill ends the server as kill -9 does, and waits for it. Start starts it again.
-func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
+// Kill ends the server as kill -9 does, and waits for it and for all its processes: one that is left has
+// the memory of the server, which then does not start again. Start starts it again.
+func (s *Server) Kill() error {
+	if err := s.signal(syscall.SIGSTOP, false); err != nil { // it begins no others
+		return err
+	}
+	s.mu.Lock()
+	process := s.process.Process.Pid
+	s.mu.Unlock()
+	all, err := children(process)
+	if err != nil {
+		return err
+	}
+	if err := s.end(syscall.SIGKILL); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		all = slices.DeleteFunc(all, gone)
+		if len(all) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes of the server do not end: %v", all)
+		}
+	}
+}
+
+// gone says of a process whether it has ended, be it that nobody has asked how.
+func gone(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(text), ") ") // its name is in brackets
+	return err != nil || strings.HasPrefix(state, "Z")
+}
 
 // Stop has the server break off what runs and end in order, and waits for it.
 func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
