@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"roadstead/storage/processtest"
 )
 
 // benchProcess is a running server with all its workers.
@@ -42,7 +44,7 @@ func startServer(b *testing.B, dir, addr, program string, args ...string) *bench
 	// Unlike the end-to-end tests' servers, nginx has workers, which outlive a master that is
 	// killed: an interrupted benchmark must ask it to end.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := launch(p.cmd); err != nil {
+	if err := processtest.Start(p.cmd); err != nil {
 		b.Fatal(err)
 	}
 	go func() {

@@ -22,6 +22,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"roadstead/storage/postgrestest"
+	"roadstead/storage/processtest"
 	"roadstead/storage/s3test"
 )
 
@@ -446,7 +447,7 @@ func (n *node) feed(path string, kill int64) ([]byte, error) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if err := launch(cmd); err != nil {
+	if err := processtest.Start(cmd); err != nil {
 		n.t.Fatal(err)
 	}
 	if kill < 0 {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"roadstead/storage/postgrestest"
+	"roadstead/storage/processtest"
 	"roadstead/storage/s3test"
 )
 
@@ -161,7 +162,7 @@ func (g *guide) begin() error {
 	cmd := exec.Command(g.path("/usr/bin/roadstead"), "serve")
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = g.root, g.env, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := launch(cmd); err != nil {
+	if err := processtest.Start(cmd); err != nil {
 		return err
 	}
 	ended := make(chan struct{})

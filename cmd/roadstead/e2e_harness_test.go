@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"roadstead/storage/processtest"
 )
 
 // e2e starts a test of this kind: beside the others, unless only short tests are wanted.
@@ -169,7 +171,7 @@ func start(t testing.TB, dir, name, program string, args ...string) *process {
 	// A group of its own keeps a Ctrl-C at the tests from ending it before they have; the
 	// signal at our death keeps it from outliving a test binary that timed out.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := launch(p.cmd); err != nil {
+	if err := processtest.Start(p.cmd); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
 	go func() {
@@ -184,25 +186,6 @@ func start(t testing.TB, dir, name, program string, args ...string) *process {
 	})
 	return p
 }
-
-// launch starts a command from one thread that lives as long as the tests: the signal of
-// Pdeathsig comes at the end of the thread that started the process, not of the program.
-func launch(cmd *exec.Cmd) error {
-	result := make(chan error)
-	launches() <- func() { result <- cmd.Start() }
-	return <-result
-}
-
-var launches = sync.OnceValue(func() chan<- func() {
-	todo := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range todo {
-			f()
-		}
-	}()
-	return todo
-})
 
 func (p *process) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"roadstead/storage/processtest"
 )
 
 // release is a list of images as RKE2 has one: two hundred of fifty repositories, with a base that all
@@ -127,7 +129,7 @@ func (n *node) willWarm(admin account, args ...string) *warming {
 
 func (w *warming) begin(t testing.TB) {
 	t.Helper()
-	if err := launch(w.Cmd); err != nil {
+	if err := processtest.Start(w.Cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() { w.done <- w.Wait() }()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"roadstead/storage/processtest"
 )
 
 // one is an image of one layer, at an upstream.
@@ -133,7 +135,7 @@ func warmsARenderedChart(t *testing.T, n *node, admin account) {
 	}
 	w := n.willWarm(admin, "-")
 	w.Stdin = rendered
-	if err := launch(helm); err != nil {
+	if err := processtest.Start(helm); err != nil {
 		t.Fatal(err)
 	}
 	w.begin(t)

@@ -23,7 +23,8 @@ var rooms = map[string][]string{
 	"registry/signature":    {"registry"}, // pure: whoever verifies brings the bytes
 	"registry/upstream":     {"registry"},
 	"registry/registrytest": {"registry"},
-	"storage/postgrestest":  {},
+	"storage/postgrestest":  {"storage/processtest"},
+	"storage/processtest":   {},
 	"storage/catalogtest":   {"storage/catalog"},
 	"registry/accesstest":   {"registry/access"},
 	// Other nodes are registries in front of an upstream, as a cache is, and are asked over HTTP.
@@ -41,7 +42,7 @@ var rooms = map[string][]string{
 	"rewrite/clients":  {"registry", "rewrite"},
 	"storage":          {"storage/witness"},
 	"storage/s3":       {},
-	"storage/s3test":   {},
+	"storage/s3test":   {"storage/processtest"},
 	"storage/catalog":  {"registry", "storage/witness"},
 	"storage/witness":  {},
 	// What a node makes of its registries.yaml; rewrite knows what a single rule does.
@@ -63,7 +64,7 @@ var testDoors = map[string][]string{
 }
 
 // forTests are the rooms that only tests may enter, any test.
-var forTests = []string{"registry/registrytest", "storage/s3test", "storage/postgrestest", "storage/catalogtest", "registry/accesstest"}
+var forTests = []string{"registry/registrytest", "storage/s3test", "storage/postgrestest", "storage/processtest", "storage/catalogtest", "registry/accesstest"}
 
 // words are packages of the standard library that a room must not know, because knowing them
 // would be another room's work: storage never says HTTP, the cache never says request,
@@ -73,7 +74,7 @@ var words = map[string][]string{
 	"net":          {"registry/server", "registry/upstream", "registry/peer", "registry/registrytest", "registry/access", "registry/admin", "storage/s3", "storage/s3test", "cmd/roadstead"},
 	"database/sql": {"storage/catalog"},
 	"os":           {"cache", "registry/server", "registry/access", "registry/hosted", "registry/upstream", "registry/registrytest", "storage", "storage/catalog", "storage/s3", "storage/s3test", "storage/witness", "cmd/roadstead"},
-	"os/exec":      {"registry/upstream", "storage/s3test", "cmd/roadstead"},
+	"os/exec":      {"registry/upstream", "storage/s3test", "storage/processtest", "cmd/roadstead"},
 	"unsafe":       {},
 }
 

@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"roadstead/storage/processtest"
 )
 
 // The user that owns everything in a server, and its password.
@@ -203,7 +205,7 @@ func (s *Server) Start() error {
 	attr := *s.owner
 	attr.Pdeathsig = syscall.SIGQUIT // an immediate end
 	process.SysProcAttr = &attr
-	if err := process.Start(); err != nil {
+	if err := processtest.Start(process); err != nil {
 		return err
 	}
 	ended := make(chan struct{})

@@ -24,6 +24,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"roadstead/storage/processtest"
 )
 
 // Server is a running S3 server that ends with the test.
@@ -164,7 +166,7 @@ func (s *Server) Start(t testing.TB) {
 		"MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey, "MINIO_SITE_REGION="+s.Region, "MINIO_KMS_SECRET_KEY="+KMSKey+":"+s.kms, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := launch(s.cmd); err != nil {
+	if err := processtest.Start(s.cmd); err != nil {
 		t.Fatalf("start %s: %v", s.Name, err)
 	}
 	client := s.Client(t)
@@ -180,25 +182,6 @@ func (s *Server) Start(t testing.TB) {
 		}
 	}
 }
-
-// launch starts a command from one thread that lives as long as the tests: the signal of Pdeathsig
-// comes at the end of the thread that started the process, not of the program.
-func launch(cmd *exec.Cmd) error {
-	result := make(chan error)
-	launches() <- func() { result <- cmd.Start() }
-	return <-result
-}
-
-var launches = sync.OnceValue(func() chan<- func() {
-	todo := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range todo {
-			f()
-		}
-	}()
-	return todo
-})
 
 // Stop kills the server. What it has acknowledged stays in its directory.
 func (s *Server) Stop() {
