@@ -107,6 +107,9 @@ const adoptingFile = "adopting"
 // giveAway gives what root has made beside the content to the owner of the directory, who is
 // going to serve it.
 func giveAway(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil // who may use the catalog need not be one who may look at the keys
+	}
 	names := []string{
 		catalogFile, catalogFile + "-wal", catalogFile + "-shm", draftsFolder, "lock", adoptingFile, keysFolder,
 		hotFolder, filepath.Join(hotFolder, "filling"), nodeFile, workedFile, mindFile,

@@ -77,7 +77,7 @@ func (b *Backup) Run(std streams) error {
 		return err
 	}
 	if b.Keep > 0 && taking.damaged == 0 { // else what is damaged may be whole in an old one
-		if err := dir.prune(b.Keep, std); err != nil {
+		if err := dir.prune(b.Keep, name, std); err != nil {
 			return err
 		}
 	}

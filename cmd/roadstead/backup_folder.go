@@ -190,13 +190,15 @@ func (b *backups) before() string {
 	return filepath.Join(all[len(all)-1], backupData)
 }
 
-// prune removes all but the newest backups.
-func (b *backups) prune(keep int, std streams) error {
+// prune removes all but the newest backups. made has just been made, and is the newest whatever the clock of
+// others was.
+func (b *backups) prune(keep int, made string, std streams) error {
 	all, err := b.all()
 	if err != nil {
 		return fmt.Errorf("remove old backups: %w", err)
 	}
-	for len(all) > keep {
+	all = slices.DeleteFunc(all, func(name string) bool { return name == made })
+	for len(all) > keep-1 {
 		// By way of a name that is no backup's, so that none is seen half.
 		gone := partialBackup + rand.Text()
 		if err := b.root.Rename(all[0], gone); err != nil {

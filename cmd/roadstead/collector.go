@@ -91,7 +91,11 @@ func newCollector(log *slog.Logger) (*collector, error) {
 	if transport.TLSClientConfig, err = collectorTLS(); err != nil {
 		return nil, err
 	}
-	c.client = &http.Client{Transport: transport}
+	c.client = &http.Client{
+		Transport: transport,
+		// What is in the headers is for this collector, and a redirect may make a GET of it that is answered with 200.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	return c, nil
 }
 

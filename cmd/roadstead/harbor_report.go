@@ -14,7 +14,7 @@ func (t *takeover) gaps() []string {
 	for _, g := range t.from.gaps {
 		where := ""
 		if len(g.projects) > 0 {
-			where = " of " + some(g.projects)
+			where = " of " + oneLine(some(g.projects))
 		}
 		why := fmt.Sprintf("Harbor does not show it to %s (%d)", oneLine(cmp.Or(t.from.me.Username, "this user")), g.why.status)
 		if g.why.status == 404 || g.why.status == 405 || g.why.status == 501 {

@@ -287,13 +287,15 @@ func TestImportHarborOfOddThings(t *testing.T) {
 			{"id": 3, "name": "Ä", "url": "ftp://x", "type": "docker-registry"}],
 		"/projects": [
 			{"project_id": 1, "name": "a", "registry_id": 1, "metadata": null}, {"project_id": 2, "name": "b", "registry_id": 2, "metadata": {"public": "true", "x\ny": "1\n2"}},
-			{"project_id": 3, "name": "ftp", "registry_id": 3, "metadata": {}}, {"project_id": 4, "name": "Upper", "metadata": {}}, {"project_id": 5, "name": "d", "metadata": {"retention_id": "../../users"}}],
+			{"project_id": 3, "name": "ftp", "registry_id": 3, "metadata": {}}, {"project_id": 4, "name": "Upper", "metadata": {}}, {"project_id": 5, "name": "d", "metadata": {"retention_id": "../../users"}},
+			{"project_id": 6, "name": "e\nlisten: canary", "metadata": {}}],
 		"/projects/5/immutabletagrules": [{"tag_selectors": [{"decoration": "matches", "pattern": "V*"}], "scope_selectors": {"repository": [{"decoration": "repoMatches", "pattern": "Upper/**"}]}}],
 		"/projects/5/members": [{"entity_name": "cn=web,dc=example", "entity_type": "g", "role_name": "developer"}, {"entity_name": "eve", "entity_type": "u", "role_name": "emperor"}],
 		"/quotas?reference=project": [{"ref": {"id": 5}, "hard": {"storage": 0}}],
 		"/users": [], "/robots": [{"name": "robot$Bad", "level": "system"}, {"name": "robot$none", "level": "system", "permissions": []}], "/replication/policies": [],
 		"/configurations": {}, "/system/gc/schedule": null, "/system/scanAll/schedule": null, "/system/purgeaudit/schedule": null, "/system/CVEAllowlist": {}
 	}`), nil)
+	h.Fail(registrytest.Refused("/projects/6/members", 403))
 	_, stderr, status := importHarbor(t, h, "-o", "roadstead.yaml")
 	if status != 0 {
 		t.Fatal(stderr)
@@ -308,7 +310,7 @@ func TestImportHarborOfOddThings(t *testing.T) {
 			t.Errorf("want %q in\n%s", want, stderr)
 		}
 	}
-	if strings.Contains(stdout+stderr, "canary") || strings.ContainsAny(stdout+stderr, "\x1b\u2028") || strings.Contains(stderr, "to be corrected") {
+	if strings.Contains(stdout+stderr, "canary@") || strings.Contains(stdout+stderr, "\nlisten:") || strings.ContainsAny(stdout+stderr, "\x1b\u2028") || strings.Contains(stderr, "to be corrected") {
 		t.Errorf("something of this should not be there:\n%s\n%s", stdout, stderr)
 	}
 	t.Setenv("HARBOR_HOME_X_31M_HOST", "one.example")

@@ -137,6 +137,10 @@ func (s *supervisor) unused() error {
 // told reports whether anybody hears what is told.
 func (s *supervisor) told() bool { return s != nil && s.socket != "" }
 
+// hearing is how long the supervisor has to take what it is told. One that hangs, or is started anew itself,
+// must not have the server hang, whose signals are seen to by whoever tells it.
+const hearing = time.Second
+
 // tell sends assignments in one datagram.
 func (s *supervisor) tell(assignments ...string) {
 	if !s.told() {
@@ -145,7 +149,9 @@ func (s *supervisor) tell(assignments ...string) {
 	// A socket for each: there are a few in a minute, and it may have been bound anew in between.
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.socket, Net: "unixgram"})
 	if err == nil {
-		_, err = c.Write([]byte(strings.Join(assignments, "\n")))
+		if err = c.SetWriteDeadline(time.Now().Add(hearing)); err == nil {
+			_, err = c.Write([]byte(strings.Join(assignments, "\n")))
+		}
 		c.Close()
 	}
 	if err != nil {

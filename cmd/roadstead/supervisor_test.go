@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -114,6 +115,21 @@ func TestTheSupervisorIsTold(t *testing.T) {
 	}
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit status %d", code)
+	}
+}
+
+// A supervisor that takes nothing is not waited for.
+func TestASupervisorThatDoesNotListen(t *testing.T) {
+	path, _ := supervising(t)
+	var said bytes.Buffer
+	s := &supervisor{log: slog.New(slog.NewTextHandler(&said, nil)), socket: path}
+	for range 100_000 { // more than the kernel keeps for it
+		if s.ready("serving"); said.Len() > 0 {
+			break
+		}
+	}
+	if !strings.Contains(said.String(), "the supervisor could not be told") || !strings.Contains(said.String(), "i/o timeout") {
+		t.Errorf("it was said: %s", &said)
 	}
 }
 

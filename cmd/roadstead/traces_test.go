@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -296,6 +298,26 @@ func TestTracesWithoutACollector(t *testing.T) {
 	}
 	if n := strings.Count(p.log.String(), said); n != 1 {
 		t.Errorf("it was said %d times", n)
+	}
+}
+
+// What a collector is told, headers with keys among it, nobody else is told.
+func TestTracesFollowNoRedirect(t *testing.T) {
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusTemporaryRedirect} {
+		var asked atomic.Int64
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+		defer elsewhere.Close()
+		collector := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+		defer collector.Close()
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+		t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=canary")
+		c, err := newCollector(slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.UploadTraces(t.Context(), nil); err == nil || !strings.Contains(err.Error(), strconv.Itoa(status)) || asked.Load() != 0 {
+			t.Errorf("%d: %v, and the other server was asked %d times", status, err, asked.Load())
+		}
 	}
 }
 

@@ -177,7 +177,9 @@ func (r *Registry) alone(ctx context.Context, o Order) {
 		case o.By != "" || !errors.Is(err, catalog.ErrHeld):
 			now := time.Now()
 			r.note(Cleaning{Order: o, Node: r.node, Began: now, Ended: now, Err: err})
-			r.totals.uncollected.Add(1)
+			if !errors.Is(err, catalog.ErrHeld) { // another node makes that room just now
+				r.totals.uncollected.Add(1)
+			}
 			r.fault("clean", err)
 			return
 		}

@@ -104,3 +104,20 @@ func retiredTags(c Cleaning) string {
 	}
 	return strings.Join(names, " ")
 }
+
+// A collection that somebody has stopped has not failed, and one without a catalog has.
+func TestCleaningsThatFail(t *testing.T) {
+	h := newHouse(t)
+	want(t, h.catalog.Close(), "")
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	for _, tt := range []struct {
+		ctx    context.Context
+		failed int64
+	}{{stopped, 0}, {t.Context(), 1}} {
+		h.alone(tt.ctx, Order{By: "root"})
+		if got := h.Stats().Uncollected; got != tt.failed {
+			t.Errorf("%d collections have failed, want %d: %s", got, tt.failed, h.log)
+		}
+	}
+}

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,13 +111,20 @@ func (n *newcomers) note(c net.Conn, state http.ConnState) {
 	n.all[c] = struct{}{}
 }
 
-// close closes those that there are.
+// close closes those that there are, one by one: a request may come over the next one meanwhile.
 func (n *newcomers) close() {
-	n.mu.Lock()
-	all := slices.Collect(maps.Keys(n.all))
-	n.mu.Unlock()
-	for _, c := range all {
-		c.Close()
+	for {
+		n.mu.Lock()
+		var silent net.Conn
+		for silent = range n.all {
+			break
+		}
+		delete(n.all, silent)
+		n.mu.Unlock()
+		if silent == nil {
+			return
+		}
+		silent.Close()
 	}
 }
 

@@ -68,7 +68,7 @@ func TestDrain(t *testing.T) {
 			select {
 			case err := <-ended:
 				t.Fatalf("Serve ended before its streams: %v", err)
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(patience + 100*time.Millisecond): // the silent ones are gone, and nobody else
 			}
 			close(more)
 			for _, resp := range streams {

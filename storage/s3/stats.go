@@ -12,7 +12,7 @@ type Stats struct {
 	Method string
 
 	// Requests counts them by how they were answered: a class of classes. "none" is one that brought no
-	// answer. Every class is in it from the start.
+	// answer, and one whose caller did not wait for it is not counted. Every class is in it from the start.
 	Requests map[string]int64
 
 	// Counts[i] is of those whose answer began, or failed to, within Bounds[i] and not within the bound

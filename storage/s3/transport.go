@@ -151,16 +151,18 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	begun := time.Now()
 	res, err := t.next.RoundTrip(req)
-	status := 0
-	if err == nil {
-		status = res.StatusCode
+	waited := w.expired.Load() || req.Context().Err() == nil
+	switch {
+	case err == nil:
+		t.stats.count(req.Method, res.StatusCode, time.Since(begun))
+	case waited:
+		t.stats.count(req.Method, 0, time.Since(begun))
 	}
-	t.stats.count(req.Method, status, time.Since(begun))
 	if body != nil {
 		body.stop()
 	}
 	w.pause()
-	t.learn(c, res, err, w.expired.Load() || req.Context().Err() == nil)
+	t.learn(c, res, err, waited)
 	if err != nil {
 		cancel(nil)
 		return nil, w.reason(err)
