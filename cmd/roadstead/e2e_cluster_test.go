@@ -47,6 +47,7 @@ type clusterConfig struct {
 	plain    bool           // without the race detector
 	tls      bool           // for clients
 	projects map[string]any // beside mirror
+	storage  map[string]any // further keys of it
 	more     map[string]any // further top-level keys
 }
 
@@ -67,6 +68,7 @@ func startCluster(t *testing.T, config clusterConfig) *nodesOf {
 	})
 	store := onPostgreSQL(t, database)
 	maps.Copy(store, bucketStorage(t, s, proxy.Endpoint, s.Bucket(t)))
+	maps.Copy(store, config.storage)
 	home := t.TempDir()
 	secret, first := filepath.Join(home, "secret"), filepath.Join(home, "admin")
 	for path, text := range map[string]string{secret: clusterSecret, first: c.root.secret} {

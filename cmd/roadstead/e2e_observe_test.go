@@ -153,7 +153,7 @@ func TestDashboardAndAlertsFindTheirMetrics(t *testing.T) {
 	program := need(t, "prometheus")
 	limited := httptest.NewServer(nil)
 	defer limited.Close()
-	c := startCluster(t, clusterConfig{nodes: 1, secure: true, copies: true, plain: true, tls: true, projects: map[string]any{
+	c := startCluster(t, clusterConfig{nodes: 1, secure: true, copies: true, plain: true, tls: true, storage: map[string]any{"max_size": "10GiB"}, projects: map[string]any{
 		"limited":    project(limited.URL, map[string]any{"public": true, "ttl": "1h", "cooldown": "1h"}),
 		"production": map[string]any{"hosted": true, "public": true},
 	}})
@@ -188,6 +188,10 @@ func TestDashboardAndAlertsFindTheirMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second) // two readings of Prometheus
+		// The copy on the node is read only once the flight that made it is over.
+		if err := n.pull("mirror/"+repo, "1.0", img); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p.has(t, `increase(roadstead_cache_answers_total{outcome="hit"}[1m]) > 0`)
 	p.has(t, `increase(roadstead_hot_hits_total[1m]) + increase(roadstead_hot_misses_total[1m]) > 0`)

@@ -237,7 +237,7 @@ func (r *releaser) checkInstallation(t *testing.T, folder, changes string) strin
 		}
 	}
 	archive := readFile(t, r.dir, "dist", folder+".tar.gz")
-	checkHeaders(t, archive, folder+"/", regexp.MustCompile(`^roadstead$|^deploy/debian/`))
+	checkHeaders(t, archive, folder+"/", regexp.MustCompile(`^roadstead$|^deploy/debian/|\.sh$`))
 
 	// A byte that is not theirs.
 	broken := []byte(archive)
