@@ -88,7 +88,7 @@ func newGuide(t *testing.T) *guide {
 			t.Logf("the end of what the server said:\n%s", tail(g.path("/log"), 4<<10))
 		}
 	})
-	shim := fmt.Sprintf("#!/bin/sh\nexec curl --no-progress-meter --fail-with-body --max-time 60 --request POST %s/$1/$2\n", supervisor.URL)
+	shim := fmt.Sprintf("#!/bin/sh\nexec curl --no-progress-meter --fail-with-body --max-time 60 --request POST %s/$(echo \"$*\" | tr ' ' /)\n", supervisor.URL)
 	if err := os.WriteFile(g.path("/shims/systemctl"), []byte(shim), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +137,12 @@ func (g *guide) supervise(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/start/roadstead":
 		err = g.begin()
-	case "/stop/roadstead":
+	case "/stop/roadstead.socket/roadstead": // the server alone would be started by who connects
 		g.stop()
+	case "/restart/roadstead":
+		g.stop()
+		err = g.begin()
+	case "/daemon-reload":
 	default:
 		err = fmt.Errorf("nobody knows systemctl %s", r.URL.Path)
 	}
