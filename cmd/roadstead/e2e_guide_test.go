@@ -354,11 +354,12 @@ func guideToOneNode(t *testing.T, all map[string][]string) {
 	changed := account{"alice", secretIn(t, g.path("/work/alice.password"))}
 	eventually(t, 10*time.Second, "the new password being good", func() bool { return g.as(changed).ask(http.MethodGet, "/v2/").status == http.StatusOK })
 	g.has(changed, "production/one", one)
-	first := newCertificate(t, g.path("/etc/roadstead"))
-	for to, from := range map[string]string{"tls.pem": first.file, "tls.key": first.key} {
+	first := newCertificate(t, g.path("/work"))
+	certificate, key := g.path("/etc/roadstead/tls/tls.crt"), g.path("/etc/roadstead/tls/tls.key")
+	for to, from := range map[string]string{certificate: first.file, key: first.key} {
 		b, err := os.ReadFile(from)
 		if err == nil {
-			err = os.WriteFile(g.path("/etc/roadstead/"+to), b, 0o600)
+			err = os.WriteFile(to, b, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
