@@ -70,12 +70,12 @@ func newGuide(t *testing.T) *guide {
 	g := &guide{t: t, root: root, work: filepath.Join(root, "work")}
 	g.node = &node{t: t, home: root, dir: g.path("/var/lib/roadstead"), addr: freeAddress(t), http: newHTTPClient(nil), config: g.path("/etc/roadstead/roadstead.yaml")}
 	g.url, g.admin = "http://"+g.addr, "http://"+freeAddress(t)
-	for _, dir := range []string{"/var/lib", "/var/backups", "/etc/roadstead", "/usr/bin", "/root", "/mnt/elsewhere", "/srv", "/data", "/shims", "/work"} {
+	for _, dir := range []string{"/var/lib", "/var/backups", "/etc/roadstead/tls", "/usr/bin", "/root", "/mnt/elsewhere", "/srv", "/data", "/shims", "/work"} {
 		if err := os.MkdirAll(g.path(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"/var/lib/roadstead", "/var/backups/", "/etc/roadstead", "/usr/bin/roadstead", "/root/", "/mnt/elsewhere/", "/srv/registry", "/data/registry"} {
+	for _, dir := range []string{"/var/lib/roadstead", "/var/backups/", "/etc/roadstead", "/etc/systemd", "/usr/bin/roadstead", "/root/", "/mnt/elsewhere/", "/srv/registry", "/data/registry"} {
 		g.swaps = append(g.swaps, dir, g.root+dir)
 	}
 	g.swaps = append(g.swaps, "roadstead:roadstead", fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid()), "http://127.0.0.1:5001", g.admin)
@@ -366,7 +366,7 @@ func guideToOneNode(t *testing.T, all map[string][]string) {
 		}
 	}
 	g.stop()
-	g.configure(storage, map[string]any{"tls": map[string]any{"certificate": g.path("/etc/roadstead/tls.pem"), "key": g.path("/etc/roadstead/tls.key")}})
+	g.configure(storage, map[string]any{"tls": map[string]any{"certificate": certificate, "key": key}})
 	g.started()
 	shown := func() string {
 		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", g.addr, &tls.Config{InsecureSkipVerify: true})
@@ -487,6 +487,15 @@ func guideToACluster(t *testing.T, all map[string][]string) {
 	}
 }
 
+// mayWrite says whether the unit was told of a folder.
+func (g *guide) mayWrite(dir string) {
+	g.t.Helper()
+	b, err := os.ReadFile(g.path("/etc/systemd/system/roadstead.service.d/content.conf"))
+	if want := "[Service]\nReadWritePaths=" + g.path(dir) + "\n"; err != nil || string(b) != want {
+		g.t.Errorf("the unit is told %q, want %q, %v", b, want, err)
+	}
+}
+
 // stocked is a folder of a stock registry that has two images.
 func (g *guide) stocked(dir string, repos ...string) map[string]*image {
 	g.t.Helper()
@@ -515,6 +524,8 @@ func guideFromRegistry(t *testing.T, all map[string][]string) {
 			t.Errorf("adopt does not say %q: %s", want, out)
 		}
 	}
+	g.next("mkdir")
+	g.mayWrite("/srv/registry")
 	g.next("systemctl start")
 	g.done()
 	eventually(t, 10*time.Second, "a project that is public", func() bool { return g.as(account{}).pull("team/app", "1.0", images["team/app"]) == nil })
@@ -530,9 +541,15 @@ func guideFromHarbor(t *testing.T, all map[string][]string) {
 	g.dir = g.path("/data/registry")
 	images := g.stocked("/data/registry", "production/web", "docker.io/library/busybox")
 	g.configure(map[string]any{"directory": g.dir, "floor": "1MiB"}, map[string]any{"projects": map[string]any{
-		"production": map[string]any{"hosted": true, "public": true}, "docker.io": project("http://127.0.0.1:1", map[string]any{"hub": true}),
+		"production": map[string]any{"hosted": true, "public": true}, "docker.io": project("http://127.0.0.1:1", map[string]any{"hub": true, "insecure": true, "username": "somebody", "password_file": "secrets/docker-hub", "public": true}),
 	}})
 	if err := os.Rename(g.config, g.path("/work/roadstead.yaml")); err != nil { // as import-harbor leaves it
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(g.path("/work/secrets"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(g.path("/work/secrets/docker-hub"), []byte("a password\n"), 0o600); err != nil { // as is told in step 2
 		t.Fatal(err)
 	}
 	g.section(all, "From Harbor")
@@ -542,6 +559,7 @@ func guideFromHarbor(t *testing.T, all map[string][]string) {
 		t.Errorf("it says %s", out)
 	}
 	g.done()
+	g.mayWrite("/data/registry")
 	for repo, img := range images { // upstream is away
 		g.has(account{}, repo, img)
 	}
