@@ -71,12 +71,12 @@ func newGuide(t *testing.T) *guide {
 	g := &guide{t: t, root: root, work: filepath.Join(root, "work")}
 	g.node = &node{t: t, home: root, dir: g.path("/var/lib/roadstead"), addr: freeAddress(t), http: newHTTPClient(nil), config: g.path("/etc/roadstead/roadstead.yaml")}
 	g.url, g.admin = "http://"+g.addr, "http://"+freeAddress(t)
-	for _, dir := range []string{"/var/lib", "/var/backups", "/etc/roadstead", "/usr/bin", "/root", "/mnt/elsewhere", "/srv", "/data", "/shims", "/work"} {
+	for _, dir := range []string{"/var/lib", "/var/backups", "/etc/roadstead/tls", "/usr/bin", "/root", "/mnt/elsewhere", "/srv", "/data", "/shims", "/work"} {
 		if err := os.MkdirAll(g.path(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"/var/lib/roadstead", "/var/backups/", "/etc/roadstead", "/usr/bin/roadstead", "/root/", "/mnt/elsewhere/", "/srv/registry", "/data/registry"} {
+	for _, dir := range []string{"/var/lib/roadstead", "/var/backups/", "/etc/roadstead", "/etc/systemd", "/usr/bin/roadstead", "/root/", "/mnt/elsewhere/", "/srv/registry", "/data/registry"} {
 		g.swaps = append(g.swaps, dir, g.root+dir)
 	}
 	g.swaps = append(g.swaps, "roadstead:roadstead", fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid()), "http://127.0.0.1:5001", g.admin)
@@ -89,7 +89,7 @@ func newGuide(t *testing.T) *guide {
 			t.Logf("the end of what the server said:\n%s", tail(g.path("/log"), 4<<10))
 		}
 	})
-	shim := fmt.Sprintf("#!/bin/sh\nexec curl --no-progress-meter --fail-with-body --max-time 60 --request POST %s/$1/$2\n", supervisor.URL)
+	shim := fmt.Sprintf("#!/bin/sh\nexec curl --no-progress-meter --fail-with-body --max-time 60 --request POST %s/$(echo \"$*\" | tr ' ' /)\n", supervisor.URL)
 	if err := os.WriteFile(g.path("/shims/systemctl"), []byte(shim), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +138,12 @@ func (g *guide) supervise(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/start/roadstead":
 		err = g.begin()
-	case "/stop/roadstead":
+	case "/stop/roadstead.socket/roadstead": // the server alone would be started by who connects
 		g.stop()
+	case "/restart/roadstead":
+		g.stop()
+		err = g.begin()
+	case "/daemon-reload":
 	default:
 		err = fmt.Errorf("nobody knows systemctl %s", r.URL.Path)
 	}
@@ -351,18 +355,19 @@ func guideToOneNode(t *testing.T, all map[string][]string) {
 	changed := account{"alice", secretIn(t, g.path("/work/alice.password"))}
 	eventually(t, 10*time.Second, "the new password being good", func() bool { return g.as(changed).ask(http.MethodGet, "/v2/").status == http.StatusOK })
 	g.has(changed, "production/one", one)
-	first := newCertificate(t, g.path("/etc/roadstead"))
-	for to, from := range map[string]string{"tls.pem": first.file, "tls.key": first.key} {
+	first := newCertificate(t, g.path("/work"))
+	certificate, key := g.path("/etc/roadstead/tls/tls.crt"), g.path("/etc/roadstead/tls/tls.key")
+	for to, from := range map[string]string{certificate: first.file, key: first.key} {
 		b, err := os.ReadFile(from)
 		if err == nil {
-			err = os.WriteFile(g.path("/etc/roadstead/"+to), b, 0o600)
+			err = os.WriteFile(to, b, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	g.stop()
-	g.configure(storage, map[string]any{"tls": map[string]any{"certificate": g.path("/etc/roadstead/tls.pem"), "key": g.path("/etc/roadstead/tls.key")}})
+	g.configure(storage, map[string]any{"tls": map[string]any{"certificate": certificate, "key": key}})
 	g.started()
 	shown := func() string {
 		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", g.addr, &tls.Config{InsecureSkipVerify: true})
@@ -483,6 +488,15 @@ func guideToACluster(t *testing.T, all map[string][]string) {
 	}
 }
 
+// mayWrite says whether the unit was told of a folder.
+func (g *guide) mayWrite(dir string) {
+	g.t.Helper()
+	b, err := os.ReadFile(g.path("/etc/systemd/system/roadstead.service.d/content.conf"))
+	if want := "[Service]\nReadWritePaths=" + g.path(dir) + "\n"; err != nil || string(b) != want {
+		g.t.Errorf("the unit is told %q, want %q, %v", b, want, err)
+	}
+}
+
 // stocked is a folder of a stock registry that has two images.
 func (g *guide) stocked(dir string, repos ...string) map[string]*image {
 	g.t.Helper()
@@ -511,6 +525,8 @@ func guideFromRegistry(t *testing.T, all map[string][]string) {
 			t.Errorf("adopt does not say %q: %s", want, out)
 		}
 	}
+	g.next("mkdir")
+	g.mayWrite("/srv/registry")
 	g.next("systemctl start")
 	g.done()
 	eventually(t, 10*time.Second, "a project that is public", func() bool { return g.as(account{}).pull("team/app", "1.0", images["team/app"]) == nil })
@@ -526,9 +542,15 @@ func guideFromHarbor(t *testing.T, all map[string][]string) {
 	g.dir = g.path("/data/registry")
 	images := g.stocked("/data/registry", "production/web", "docker.io/library/busybox")
 	g.configure(map[string]any{"directory": g.dir, "floor": "1MiB"}, map[string]any{"projects": map[string]any{
-		"production": map[string]any{"hosted": true, "public": true}, "docker.io": project("http://127.0.0.1:1", map[string]any{"hub": true}),
+		"production": map[string]any{"hosted": true, "public": true}, "docker.io": project("http://127.0.0.1:1", map[string]any{"hub": true, "insecure": true, "username": "somebody", "password_file": "secrets/docker-hub", "public": true}),
 	}})
 	if err := os.Rename(g.config, g.path("/work/roadstead.yaml")); err != nil { // as import-harbor leaves it
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(g.path("/work/secrets"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(g.path("/work/secrets/docker-hub"), []byte("a password\n"), 0o600); err != nil { // as is told in step 2
 		t.Fatal(err)
 	}
 	g.section(all, "From Harbor")
@@ -538,6 +560,7 @@ func guideFromHarbor(t *testing.T, all map[string][]string) {
 		t.Errorf("it says %s", out)
 	}
 	g.done()
+	g.mayWrite("/data/registry")
 	for repo, img := range images { // upstream is away
 		g.has(account{}, repo, img)
 	}

@@ -41,7 +41,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 	defer stop(errStopping)
 	var fresh newcomers
 	srv := &http.Server{
-		Handler:           s,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fresh.ask(r.Context().Value(connKey{}).(net.Conn))
+			s.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: s.config.HeaderTimeout,
 		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    maxHeader,
@@ -76,10 +79,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, t *tls.Config) error
 	// ctx has ended, and draining is what comes after it, for Config.Drain at most.
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
 	defer cancel()
-	silent := time.AfterFunc(patience, fresh.close)
-	defer silent.Stop()
-	err := srv.Shutdown(draining)
+	// Once Shutdown has begun net/http answers no request that is the first of its connection, and those
+	// that have been let in were promised an answer. Nobody else is let in meanwhile.
+	l.Close()
 	<-ended
+	fresh.hear(draining)
+	err := srv.Shutdown(draining)
 	if err == nil {
 		return nil
 	}
@@ -101,6 +106,9 @@ type newcomers struct {
 func (n *newcomers) note(c net.Conn, state http.ConnState) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if state == http.StateActive {
+		return // a request has begun to come, and net/http may still turn it away
+	}
 	if state != http.StateNew {
 		delete(n.all, c)
 		return
@@ -126,6 +134,30 @@ func (n *newcomers) close() {
 		}
 		silent.Close()
 	}
+}
+
+// ask is told of each request that is to be answered.
+func (n *newcomers) ask(c net.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.all, c)
+}
+
+// hear waits until a request has come over each of them, and closes those over which none comes.
+func (n *newcomers) hear(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for ctx.Err() == nil && n.some() {
+		time.Sleep(time.Millisecond)
+	}
+	n.close()
+}
+
+// some reports whether there are any.
+func (n *newcomers) some() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.all) > 0
 }
 
 // settle waits for the requests that were cut off. Their contexts have ended and their

@@ -108,6 +108,43 @@ func TestDrainWaitsForNobodySilent(t *testing.T) {
 	}
 }
 
+// Who was let in before the end is answered, even when the first request comes after it: an upgrade refuses
+// nobody. A machine that stands still for as long as a connection may be silent is given another chance.
+func TestDrainHearsWhoWasLetIn(t *testing.T) {
+	said := ""
+	for range 5 {
+		s := New(Config{Registry: newShelf()})
+		run := start(t, s)
+		late, err := net.Dial("tcp", run.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer late.Close()
+		eventually(t, func() bool { return s.Stats().Connections == 1 })
+		ended := make(chan error, 1)
+		go func() { ended <- run.end() }()
+		eventually(t, func() bool {
+			nc, err := net.Dial("tcp", run.addr)
+			if err == nil {
+				nc.Close()
+			}
+			return err != nil
+		})
+		if _, err := io.WriteString(late, "GET /v2/ HTTP/1.1\r\nHost: here\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(late)
+		if err := <-ended; err != nil {
+			t.Fatalf("Serve: %v", err)
+		}
+		if strings.HasPrefix(string(all), "HTTP/1.1 200 ") {
+			return
+		}
+		said = fmt.Sprintf("%q, %v", all, err)
+	}
+	t.Errorf("a first request after the end is answered with %s", said)
+}
+
 func TestDrainEnds(t *testing.T) {
 	shelf, path, _ := held(t)
 	shelf.open = func(_ registry.Digest, b []byte) (registry.Blob, error) { return registry.Blob{}, nil }
