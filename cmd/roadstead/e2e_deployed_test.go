@@ -97,7 +97,7 @@ func (d *deployment) standIns() {
 	d.standIn("nginx:1.28-alpine", []entry{{path: "etc/nginx/"}, {path: "var/"}, {path: "var/log/"}, {path: "var/log/nginx/"}})
 	// What the real one's entrypoint does for an empty volume, in a few words.
 	d.standIn("postgres:17-alpine", []entry{
-		{path: "var/"}, {path: "var/lib/"}, {path: "var/run/"}, {path: "var/run/postgresql/", owner: 70},
+		{path: "var/"}, {path: "var/lib/"}, {path: "var/run/"}, {path: "var/run/postgresql/", owner: 70, mode: 0o3777},
 		{path: "var/lib/postgresql/", owner: 70}, {path: "var/lib/postgresql/data/", owner: 70, mode: 0o700},
 		{path: "entrypoint", text: `#!/bin/sh
 set -eu
@@ -177,7 +177,12 @@ func (d *deployment) compose(c composer, files []string, args ...string) []byte 
 	for _, f := range files {
 		all = append(all, "--file", f)
 	}
-	return d.run("env", append([]string{"--chdir=" + d.clone, program}, append(all, args...)...)...)
+	out, err := d.try("env", append([]string{"--chdir=" + d.clone, program}, append(all, args...)...)...)
+	if err != nil {
+		d.logs()
+		d.t.Fatal(err)
+	}
+	return out
 }
 
 // hosts writes a compose file that has services find Docker Hub.

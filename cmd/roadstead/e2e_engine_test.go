@@ -163,6 +163,18 @@ func (e *engine) inspect(container string) inspection {
 	return all[0]
 }
 
+// logs tells what each container is and has said.
+func (e *engine) logs() {
+	e.t.Helper()
+	docker := need(e.t, "docker")
+	out, _ := e.try(docker, "ps", "--all", "--format", "{{.Names}}\t{{.Status}}")
+	for line := range strings.Lines(string(out)) {
+		name, status, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		said, _ := e.try("sh", "-c", `exec "$0" logs --tail 40 "$1" 2>&1`, docker, name)
+		e.t.Logf("%s: %s\n%s", name, status, said)
+	}
+}
+
 // healthy waits for what the container's health check says.
 func (e *engine) healthy(container string) {
 	e.t.Helper()
