@@ -452,12 +452,15 @@ func (d *deployment) cluster(t *testing.T) {
 		}
 	}
 	more()
-	for _, service := range []string{"node-1", "node-2"} {
+	for service, address := range map[string]string{"node-1": "172.30.57.11:5001", "node-2": "172.30.57.12:5001"} {
 		c := d.running(service)
 		d.docker("kill", c) // and it stays away
 		more()
 		d.docker("start", c)
-		d.healthy(c)
+		eventually(t, 90*time.Second, service+" ready again", func() bool {
+			a, err := d.on(address).tryAsk(http.MethodGet, "/readyz")
+			return err == nil && a.status == http.StatusOK
+		})
 	}
 	d.crash(d.running("node-1"))
 	more()

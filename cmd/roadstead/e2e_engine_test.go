@@ -99,7 +99,8 @@ func (e *engine) run(program string, args ...string) []byte {
 }
 
 func (e *engine) try(program string, args ...string) ([]byte, error) {
-	return try(e.env, need(e.t, "nsenter"), append([]string{"--net=" + e.netns, program}, args...)...)
+	// An image takes minutes where nothing of it has been compiled before.
+	return tryFor(10*time.Minute, e.env, need(e.t, "nsenter"), append([]string{"--net=" + e.netns, program}, args...)...)
 }
 
 // dial connects within the engine's network. A connection belongs to the namespace in which its socket
@@ -186,7 +187,7 @@ func (e *engine) healthy(container string) {
 		}
 	}()
 	eventually(e.t, 90*time.Second, container+" healthy", func() bool {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second) // its client costs more than to wait
 		last = e.inspect(container)
 		return last.State.Health.Status == "healthy"
 	})
