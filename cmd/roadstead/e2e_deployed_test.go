@@ -289,6 +289,8 @@ func (d *deployment) single(t *testing.T) {
 	d.compose(1, files, "exec", "-T", "roadstead", "/roadstead", "project", "create", "production")
 
 	admin := n.as(account{"admin", string(password[1])})
+	first := recipe{seed: 990_900, layers: 1, layerSize: 1 << 10}.make(t, "1.0")
+	eventually(t, within, "a push into a project that a command has made", func() bool { return admin.push("production/first", first) == nil })
 	all := newAcked()
 	for round := range 3 {
 		all.round = fmt.Sprint("round ", round)
