@@ -290,7 +290,7 @@ func (d *deployment) single(t *testing.T) {
 
 	admin := n.as(account{"admin", string(password[1])})
 	first := recipe{seed: 990_900, layers: 1, layerSize: 1 << 10}.make(t, "1.0")
-	eventually(t, within, "a push into a project that a command has made", func() bool { return admin.push("production/first", first) == nil })
+	eventually(t, 30*time.Second, "a push into a project that a command has made", func() bool { return admin.push("production/first", first) == nil })
 	all := newAcked()
 	for round := range 3 {
 		all.round = fmt.Sprint("round ", round)
@@ -431,7 +431,7 @@ func (d *deployment) cluster(t *testing.T) {
 	admin := n.as(account{"admin", d.secret("admin_password")})
 	admin.call(http.StatusCreated, http.MethodPost, v2+"/projects", `{"project_name":"production","metadata":{"public":"true"}}`)
 	pushed := recipe{seed: 992_000, layers: 2, layerSize: 256 << 10}.make(t, "1.0")
-	eventually(t, within, "a push", func() bool { return admin.push("production/app", pushed) == nil })
+	eventually(t, 30*time.Second, "a push", func() bool { return admin.push("production/app", pushed) == nil })
 
 	var stop atomic.Bool
 	var pulls atomic.Int64
