@@ -433,7 +433,7 @@ func (d *deployment) cluster(t *testing.T) {
 	pushed := recipe{seed: 992_000, layers: 2, layerSize: 256 << 10}.make(t, "1.0")
 	eventually(t, 30*time.Second, "a push", func() bool { return admin.push("production/app", pushed) == nil })
 
-	var stop atomic.Bool
+	var stop, hurry atomic.Bool
 	var pulls atomic.Int64
 	var pulling sync.WaitGroup
 	for _, name := range []string{"busybox", "one", "two", "three"} {
@@ -445,10 +445,16 @@ func (d *deployment) cluster(t *testing.T) {
 						return
 					}
 				}
+				// Each costs much that is the engine's. Between what is to be seen, some are enough.
+				for end := time.Now().Add(4 * time.Second); !hurry.Load() && !stop.Load() && time.Now().Before(end); {
+					time.Sleep(50 * time.Millisecond)
+				}
 			}
 		})
 	}
 	more := func() {
+		hurry.Store(true)
+		defer hurry.Store(false)
 		for from, end := pulls.Load(), time.Now().Add(30*time.Second); pulls.Load() < from+6 && time.Now().Before(end); {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -463,6 +469,7 @@ func (d *deployment) cluster(t *testing.T) {
 			a, err := d.on(address).tryAsk(http.MethodGet, "/readyz")
 			return err == nil && a.status == http.StatusOK
 		})
+		time.Sleep(11 * time.Second) // the balancer leaves it alone for ten
 	}
 	d.crash(d.running("node-1"))
 	more()
