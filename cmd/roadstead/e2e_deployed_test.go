@@ -97,7 +97,7 @@ func (d *deployment) standIns() {
 	d.standIn("nginx:1.28-alpine", []entry{{path: "etc/nginx/"}, {path: "var/"}, {path: "var/log/"}, {path: "var/log/nginx/"}})
 	// What the real one's entrypoint does for an empty volume, in a few words.
 	d.standIn("postgres:17-alpine", []entry{
-		{path: "var/"}, {path: "var/lib/"}, {path: "var/run/"}, {path: "var/run/postgresql/", owner: 70},
+		{path: "var/"}, {path: "var/lib/"}, {path: "var/run/"}, {path: "var/run/postgresql/", owner: 70, mode: 0o3777},
 		{path: "var/lib/postgresql/", owner: 70}, {path: "var/lib/postgresql/data/", owner: 70, mode: 0o700},
 		{path: "entrypoint", text: `#!/bin/sh
 set -eu
@@ -177,7 +177,12 @@ func (d *deployment) compose(c composer, files []string, args ...string) []byte 
 	for _, f := range files {
 		all = append(all, "--file", f)
 	}
-	return d.run("env", append([]string{"--chdir=" + d.clone, program}, append(all, args...)...)...)
+	out, err := d.try("env", append([]string{"--chdir=" + d.clone, program}, append(all, args...)...)...)
+	if err != nil {
+		d.logs()
+		d.t.Fatal(err)
+	}
+	return out
 }
 
 // hosts writes a compose file that has services find Docker Hub.
@@ -284,6 +289,8 @@ func (d *deployment) single(t *testing.T) {
 	d.compose(1, files, "exec", "-T", "roadstead", "/roadstead", "project", "create", "production")
 
 	admin := n.as(account{"admin", string(password[1])})
+	first := recipe{seed: 990_900, layers: 1, layerSize: 1 << 10}.make(t, "1.0")
+	eventually(t, 30*time.Second, "a push into a project that a command has made", func() bool { return admin.push("production/first", first) == nil })
 	all := newAcked()
 	for round := range 3 {
 		all.round = fmt.Sprint("round ", round)
@@ -424,9 +431,9 @@ func (d *deployment) cluster(t *testing.T) {
 	admin := n.as(account{"admin", d.secret("admin_password")})
 	admin.call(http.StatusCreated, http.MethodPost, v2+"/projects", `{"project_name":"production","metadata":{"public":"true"}}`)
 	pushed := recipe{seed: 992_000, layers: 2, layerSize: 256 << 10}.make(t, "1.0")
-	eventually(t, within, "a push", func() bool { return admin.push("production/app", pushed) == nil })
+	eventually(t, 30*time.Second, "a push", func() bool { return admin.push("production/app", pushed) == nil })
 
-	var stop atomic.Bool
+	var stop, hurry atomic.Bool
 	var pulls atomic.Int64
 	var pulling sync.WaitGroup
 	for _, name := range []string{"busybox", "one", "two", "three"} {
@@ -438,21 +445,31 @@ func (d *deployment) cluster(t *testing.T) {
 						return
 					}
 				}
+				// Each costs much that is the engine's. Between what is to be seen, some are enough.
+				for end := time.Now().Add(4 * time.Second); !hurry.Load() && !stop.Load() && time.Now().Before(end); {
+					time.Sleep(50 * time.Millisecond)
+				}
 			}
 		})
 	}
 	more := func() {
+		hurry.Store(true)
+		defer hurry.Store(false)
 		for from, end := pulls.Load(), time.Now().Add(30*time.Second); pulls.Load() < from+6 && time.Now().Before(end); {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	more()
-	for _, service := range []string{"node-1", "node-2"} {
+	for service, address := range map[string]string{"node-1": "172.30.57.11:5001", "node-2": "172.30.57.12:5001"} {
 		c := d.running(service)
 		d.docker("kill", c) // and it stays away
 		more()
 		d.docker("start", c)
-		d.healthy(c)
+		eventually(t, 90*time.Second, service+" ready again", func() bool {
+			a, err := d.on(address).tryAsk(http.MethodGet, "/readyz")
+			return err == nil && a.status == http.StatusOK
+		})
+		time.Sleep(11 * time.Second) // the balancer leaves it alone for ten
 	}
 	d.crash(d.running("node-1"))
 	more()

@@ -99,7 +99,8 @@ func (e *engine) run(program string, args ...string) []byte {
 }
 
 func (e *engine) try(program string, args ...string) ([]byte, error) {
-	return try(e.env, need(e.t, "nsenter"), append([]string{"--net=" + e.netns, program}, args...)...)
+	// An image takes minutes where nothing of it has been compiled before.
+	return tryFor(10*time.Minute, e.env, need(e.t, "nsenter"), append([]string{"--net=" + e.netns, program}, args...)...)
 }
 
 // dial connects within the engine's network. A connection belongs to the namespace in which its socket
@@ -163,6 +164,18 @@ func (e *engine) inspect(container string) inspection {
 	return all[0]
 }
 
+// logs tells what each container is and has said.
+func (e *engine) logs() {
+	e.t.Helper()
+	docker := need(e.t, "docker")
+	out, _ := e.try(docker, "ps", "--all", "--format", "{{.Names}}\t{{.Status}}")
+	for line := range strings.Lines(string(out)) {
+		name, status, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		said, _ := e.try("sh", "-c", `exec "$0" logs --tail 40 "$1" 2>&1`, docker, name)
+		e.t.Logf("%s: %s\n%s", name, status, said)
+	}
+}
+
 // healthy waits for what the container's health check says.
 func (e *engine) healthy(container string) {
 	e.t.Helper()
@@ -174,7 +187,7 @@ func (e *engine) healthy(container string) {
 		}
 	}()
 	eventually(e.t, 90*time.Second, container+" healthy", func() bool {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second) // its client costs more than to wait
 		last = e.inspect(container)
 		return last.State.Health.Status == "healthy"
 	})

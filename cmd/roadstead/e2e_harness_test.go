@@ -271,7 +271,11 @@ func run(t testing.TB, env []string, program string, args ...string) []byte {
 
 // try runs a client to its end. A client that hangs is ended after two minutes.
 func try(env []string, program string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	return tryFor(2*time.Minute, env, program, args...)
+}
+
+func tryFor(limit time.Duration, env []string, program string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = env
