@@ -127,7 +127,7 @@ func (d *deployment) startHub(t *testing.T) {
 	d.images, d.hubDir = map[string]*image{}, t.TempDir()
 	filler := startUpstream(t, upstreamConfig{dir: d.hubDir})
 	for i, name := range []string{"busybox", "one", "two", "three"} {
-		img := recipe{seed: 990_000 + uint64(i)*100, layers: 2, layerSize: 512 << 10}.make(t, "latest")
+		img := recipe{seed: 990_000 + uint64(i)*100, layers: 1, layerSize: 512 << 10}.make(t, "latest")
 		d.images["library/"+name] = img
 		filler.push(t, "library/"+name, img)
 	}
