@@ -330,13 +330,13 @@ func (c *nodesOf) lose(t *testing.T, away func(*process), seed uint64) {
 		herd.Wait()
 		took := time.Since(start)
 		t.Logf("20 pulls took %v, of which %v without the other node", took, took-size/rate*time.Second/2)
-		if took > size/rate*time.Second+10*time.Second {
+		if took > given(size/rate*time.Second+10*time.Second) {
 			t.Errorf("the pulls took %v, want less than %v more than %v", took, 10*time.Second, size/rate*time.Second)
 		}
 		if err := survivor.pull("mirror/"+repo, "1.0", img); err != nil {
 			t.Error(err)
 		}
-		if took := <-leads; took > 10*time.Second {
+		if took := <-leads; took > given(10*time.Second) {
 			t.Errorf("it leads after %v", took)
 		} else {
 			t.Logf("it leads after %v", took)
@@ -345,7 +345,7 @@ func (c *nodesOf) lose(t *testing.T, away func(*process), seed uint64) {
 		// What is asked for from now on does not wait for the one that is gone.
 		start = time.Now()
 		next := c.cold(t, repo+"-next", seed+500_000, 64<<10)
-		if err := survivor.pull("mirror/"+repo+"-next", "1.0", next); err != nil || time.Since(start) > 5*time.Second {
+		if err := survivor.pull("mirror/"+repo+"-next", "1.0", next); err != nil || time.Since(start) > given(5*time.Second) {
 			t.Errorf("the next one: %v after %v", err, time.Since(start))
 		}
 		return

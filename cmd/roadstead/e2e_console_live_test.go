@@ -67,8 +67,12 @@ func TestTheConsoleFollowsInABrowser(t *testing.T) {
 	s.open(n.url + "/c/")
 	s.run("window.stayed = true")
 	s.shows("#live", "6 MiB / 24 MiB")
-	s.run(`document.querySelector("#live a").focus()`)
 	readers := `#live td[data-key$="-readers"]`
+	// Rows that come and go do not while the focus is among them: first the configuration's has gone.
+	eventually(t, patience, "the layer alone", func() bool {
+		return act(s.browser, "count downloads", chromedp.Evaluate[int](fmt.Sprintf("document.querySelectorAll(%q).length", readers))) == 1
+	})
+	s.run(`document.querySelector("#live a").focus()`)
 	before := s.text(readers)
 	client := make(chan error, 1)
 	go func() { client <- n.pullBlob(cargo, d, size) }()

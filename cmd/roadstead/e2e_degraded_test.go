@@ -214,7 +214,7 @@ const longest = 20 * time.Second
 func (c *degraded) timed(what string, do func() error) error {
 	began := time.Now()
 	err := do()
-	if took := time.Since(began); took > longest {
+	if took := time.Since(began); took > given(longest) {
 		c.Errorf("%s took %v", what, took)
 	}
 	return err
@@ -363,7 +363,7 @@ func (c *degraded) heals(name string, well func() error) {
 		if err == nil {
 			return
 		}
-		if time.Since(began) > 15*time.Second {
+		if time.Since(began) > given(15*time.Second) {
 			c.Errorf("after %s: not well after %v: %v", name, time.Since(began), err)
 			return
 		}
@@ -397,7 +397,7 @@ func (c *degraded) alone(hot, own *image) {
 
 	c.buckets[1].Fail(func(s3test.Request) s3test.Fault { return s3test.Fault{Delay: time.Second} })
 	began := time.Now()
-	if err := c.nodes[0].pull("production/own", "1.0", own); err != nil || time.Since(began) > 5*time.Second {
+	if err := c.nodes[0].pull("production/own", "1.0", own); err != nil || time.Since(began) > given(5*time.Second) {
 		c.Errorf("beside a node with a slow bucket: %v, %v", err, time.Since(began))
 	}
 	if err := c.timed("a pull, with a slow bucket", func() error { return c.nodes[1].pull("mirror/team/hot", "1.0", hot) }); err != nil {

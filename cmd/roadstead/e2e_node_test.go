@@ -329,7 +329,7 @@ func (n *node) descriptors() int {
 func (n *node) terminate(within time.Duration) {
 	n.t.Helper()
 	n.signal(syscall.SIGTERM)
-	if !n.ended(within) {
+	if !n.ended(given(within)) {
 		n.t.Fatalf("roadstead did not end within %v of SIGTERM", within)
 	}
 	if n.err != nil {

@@ -235,6 +235,7 @@ func TestPostgreSQLCuts(t *testing.T) {
 
 func TestPostgreSQLIsSlow(t *testing.T) {
 	db, proxy := behind(t)
+	db.remote.patience, db.remote.queue = postgresPatience, postgresQueue // as they are: this is no trouble
 	proxy.Slow(20 * time.Millisecond)
 	for name, err := range everything(t.Context(), db) {
 		if err != nil && err.Error() != "not found" {
