@@ -21,7 +21,7 @@ func behind(t *testing.T) (*DB, *postgrestest.Proxy) {
 	}
 	proxy := postgrestest.Before(t, s)
 	db := openURL(t, proxy.URL(name))
-	db.remote.patience, db.remote.queue = time.Second, 3*time.Second
+	db.remote.patience, db.remote.queue = 2*time.Second, 4*time.Second
 	update(t, db, func(tx *Tx) error { return tx.AddBlob(busybox, dg("layer"), 7) })
 	return db, proxy
 }
@@ -206,6 +206,7 @@ func TestPostgreSQLStallsForTheImpatient(t *testing.T) {
 
 func TestPostgreSQLCuts(t *testing.T) {
 	db, proxy := behind(t)
+	db.remote.patience, db.remote.queue = postgresPatience, postgresQueue // as they are: nothing is silent here
 	for range 5 {
 		// Connections that were cut while nobody used them cost nobody an answer.
 		proxy.Cut()
