@@ -101,14 +101,14 @@ type newcomers struct {
 	all map[net.Conn]struct{}
 }
 
-// note is told by net/http what becomes of a connection. A request comes with two calls, for which a
-// lock that nobody waits for is nothing.
+// note is told by net/http what becomes of a connection. A request comes with two calls, of
+// which one takes the lock.
 func (n *newcomers) note(c net.Conn, state http.ConnState) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if state == http.StateActive {
 		return // a request has begun to come, and net/http may still turn it away
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if state != http.StateNew {
 		delete(n.all, c)
 		return
