@@ -38,6 +38,10 @@ const (
 
 	// putOff is how long something waits that is due while another node has the lease.
 	putOff = 10 * time.Second
+
+	// A cleaning says that it has ended before it gives back what it was alone by: an order waits for
+	// so long, and looks so often, whether that is all that is in its way.
+	givenBack, lookAgain = time.Second, 5 * time.Millisecond
 )
 
 // Cleaning is an order that is carried out.
@@ -93,6 +97,19 @@ func (r *Registry) replan() {
 // Clean has an order carried out by Run, at once. registry.Conflict says that another one is under
 // way, here or at another node.
 func (r *Registry) Clean(o Order) error {
+	patience := time.Now().Add(givenBack)
+	for {
+		err := r.order(o)
+		fault, ok := errors.AsType[*registry.Fault](err)
+		if !ok || fault.Code != registry.Conflict || time.Now().After(patience) {
+			return err
+		}
+		time.Sleep(lookAgain)
+	}
+}
+
+// order is Clean of one who does not wait.
+func (r *Registry) order(o Order) error {
 	// Should another node begin between this look and ours, the history says of this one that it did
 	// not.
 	switch h, err := r.catalog.Holder(context.Background(), Lease); {

@@ -39,8 +39,9 @@ func (n *notes) ended(t *testing.T, count int, fn func(Cleaning) bool) []Cleanin
 	}
 }
 
-// TestPlans: a plan that is set while it runs counts at once, orders are carried out beside it, and a
-// project with a time of its own is left alone by both.
+// TestPlans: a plan that is set while it runs counts at once, orders are carried out beside it, also by
+// who has only just heard that another one has ended, and a project with a time of its own is left alone
+// by both.
 func TestPlans(t *testing.T) {
 	rules := catalog.Retention{Newest: 1}
 	h := newHouse(t, catalog.Project{Name: "production", Retention: rules, Schedule: Never}, catalog.Project{Name: "other"})
@@ -53,7 +54,15 @@ func TestPlans(t *testing.T) {
 	want(t, h.DeleteTag(t.Context(), web, "soon"), "")
 	h.old(web, 50*day)
 	said := &notes{}
-	h.open(Config{Every: -1, Grace: time.Hour, Note: said.note})
+	h.open(Config{Every: -1, Grace: time.Hour, Note: func(c Cleaning) {
+		said.note(c)
+		if !c.Ended.IsZero() {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}})
+	if h.StopCleaning() {
+		t.Error("nothing is under way, and something was stopped")
+	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -89,9 +98,6 @@ func TestPlans(t *testing.T) {
 	want(t, h.Clean(Order{By: "again", Project: "production"}), "")
 	if names := retiredTags(said.ended(t, 1, func(c Cleaning) bool { return c.By == "again" })[0]); names != "old" {
 		t.Errorf("a retention has retired %q, want old", names)
-	}
-	if h.StopCleaning() {
-		t.Error("nothing is under way, and something was stopped")
 	}
 }
 
