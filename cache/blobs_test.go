@@ -459,8 +459,14 @@ func TestCatalogAway(t *testing.T) {
 	o.putImage(t, "library/new", "1", noise(100<<10, 14))
 	h := proxy(t, o)
 	h.fetch(t, "library/known", "1")
+	if s := h.Stats(); !s.Counted || s.ProxiedBytes < 100<<10 {
+		t.Errorf("the catalog counts %d bytes, %v", s.ProxiedBytes, s.Counted)
+	}
 	if err := h.catalog.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if s := h.Stats(); s.Counted {
+		t.Errorf("a catalog that is away counts %d bytes", s.ProxiedBytes)
 	}
 	if err := h.pull(t, hub("library/new"), "1"); err != nil {
 		t.Errorf("a new image: %v", err)

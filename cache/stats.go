@@ -16,6 +16,9 @@ type Stats struct {
 	Flights     int   // downloads under way
 	MemoryBytes int64 // of manifests in memory
 	MaxSize     int64 // high-water mark in bytes; 0: none
+
+	// Counted says that the catalog has answered: else the next three are zero, and not what is stored.
+	Counted     bool
 	StoredBytes int64 // content by the catalog's count, what was pushed with it
 	StoredCount int64
 
@@ -118,11 +121,10 @@ func (c *Cache) Stats() Stats {
 	c.flightsMu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), catalogPatience)
 	defer cancel()
-	if usage, err := c.catalog.Usage(ctx); err == nil {
-		s.StoredBytes, s.StoredCount = usage.Bytes, usage.Count
-	}
-	if usage, err := c.catalog.Evictable(ctx); err == nil {
-		s.ProxiedBytes = usage.Bytes
+	stored, err := c.catalog.Usage(ctx)
+	proxied, also := c.catalog.Evictable(ctx)
+	if err == nil && also == nil {
+		s.Counted, s.StoredBytes, s.StoredCount, s.ProxiedBytes = true, stored.Bytes, stored.Count, proxied.Bytes
 	}
 	return s
 }

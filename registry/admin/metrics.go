@@ -60,7 +60,7 @@ var (
 	cacheSaved     = describe("cache_saved_bytes", "Bytes sent to clients less bytes of content received from upstream, since the start. Below zero while more came in than went out.")
 	cacheFlights   = describe("cache_flights", "Downloads from upstream under way.")
 	cacheMemory    = describe("cache_memory_bytes", "Bytes of manifests kept in memory.")
-	cacheStored    = describe("cache_stored_bytes", "Bytes of stored content.")
+	cacheStored    = describe("cache_stored_bytes", "Bytes of stored content. Like all that the catalog counts, absent while it cannot be asked.")
 	cacheDigests   = describe("cache_stored_digests", "Pieces of stored content.")
 	cacheProxied   = describe("cache_proxied_bytes", "Bytes of stored content that came from upstreams and no project that people push to has: what the mark bounds.")
 	cacheShort     = describe("cache_short_bytes", "Bytes that the last look for room found too many and could not evict: pinned, in use, or younger than keep.")
@@ -215,9 +215,11 @@ func (out output) cache(s cache.Stats) (received int64) {
 	}
 	out.gauge(cacheFlights, float64(s.Flights))
 	out.gauge(cacheMemory, float64(s.MemoryBytes))
-	out.gauge(cacheStored, float64(s.StoredBytes))
-	out.gauge(cacheDigests, float64(s.StoredCount))
-	out.gauge(cacheProxied, float64(s.ProxiedBytes))
+	if s.Counted {
+		out.gauge(cacheStored, float64(s.StoredBytes))
+		out.gauge(cacheDigests, float64(s.StoredCount))
+		out.gauge(cacheProxied, float64(s.ProxiedBytes))
+	}
 	out.gauge(cacheShort, float64(s.Short))
 	if s.MaxSize > 0 {
 		// As a 0 it would be a mark that is always exceeded.

@@ -36,7 +36,7 @@ func busy() Config {
 					"docker.io": {Hits: 11, Misses: 12, Joins: 13, Stale: 14, Denied: 15, Corrupt: 16, BytesUpstream: 1700, Unverified: 18, Held: 19, TagsHeld: 20, Cooling: true},
 					"quay.io":   {Hits: 21, BytesUpstream: 300},
 				},
-				Flights: 31, MemoryBytes: 32, StoredBytes: 33, ProxiedBytes: 30, StoredCount: 34, MaxSize: 35, Short: 29,
+				Flights: 31, MemoryBytes: 32, Counted: true, StoredBytes: 33, ProxiedBytes: 30, StoredCount: 34, MaxSize: 35, Short: 29,
 				EvictedBytes: 36, EvictedCount: 37, PassThrough: 38, Dropped: 39, Faults: 40,
 			}
 		},
@@ -258,9 +258,12 @@ func TestMetricsWithoutFigures(t *testing.T) {
 			t.Errorf("a figure out of nothing: %s", line)
 		}
 	}
-	noMark := New(Config{Cache: func() cache.Stats { return cache.Stats{StoredBytes: 1} }})
-	if text := scrape(t, noMark); strings.Contains(text, "cache_max_bytes") {
-		t.Error("a high-water mark that is not set is in /metrics")
+	uncounted := New(Config{Cache: func() cache.Stats { return cache.Stats{} }})
+	text = scrape(t, uncounted)
+	for _, name := range []string{"cache_max_bytes", "cache_stored_bytes", "cache_stored_digests", "cache_proxied_bytes"} {
+		if strings.Contains(text, "roadstead_"+name) {
+			t.Errorf("roadstead_%s of a cache without a mark, and with a catalog that does not answer, is in /metrics", name)
+		}
 	}
 }
 
