@@ -223,6 +223,12 @@ func TestPostgreSQLCuts(t *testing.T) {
 	if !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Update = %v, want it to say that the database is away", err)
 	}
+	// That one of them was in use says nothing to others.
+	for name, err := range everything(t.Context(), db) {
+		if err != nil && err.Error() != "not found" {
+			t.Errorf("%s after a transaction was cut off: %v", name, err)
+		}
+	}
 	proxy.Refuse()
 	proxy.Cut()
 	for name, err := range everything(t.Context(), db) {

@@ -84,8 +84,9 @@ func (r *remote) leave(ctx context.Context, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case err != nil && (ctx.Err() != nil || errors.Is(err, errBusy)):
-		// The caller did not wait for an answer or was not asking, so there is nothing to learn.
+	case err != nil && (ctx.Err() != nil || errors.Is(err, errBusy) || errors.Is(err, errBroken)):
+		// The caller did not wait for an answer or was not asking, or asked by a connection that is no
+		// more, so there is nothing to learn.
 	case err != nil && r.silent(err):
 		r.down, r.retry = true, time.Now().Add(pause)
 		for _, cancel := range r.waiting {
@@ -130,6 +131,18 @@ func (r *remote) silent(err error) bool { return errors.Is(err, errSilent) || r.
 // errSilent is in the errors of questions that had no answer in time. That of a caller whose own time
 // is over has none of it.
 var errSilent = errors.New("no answer")
+
+// errBroken is in the errors of transactions whose connection was gone in the middle. They cannot be tried
+// again by a new one, as a question can, and so say nothing of whether there is one to be had.
+var errBroken = errors.New("the connection broke")
+
+// within is what the error of a transaction that had begun says of the database.
+func (r *remote) within(err error) error {
+	if r == nil || err == nil || errors.Is(err, errSilent) || !r.lost(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errBroken, err)
+}
 
 // errBusy is in the errors of those whom others of this process were in the way of: of their turn to write,
 // or of a connection. It says nothing of the database.

@@ -148,7 +148,7 @@ func (t *turn) commit() error {
 // end gives the turn to the next. err is what became of it.
 func (t *turn) end(ctx context.Context, err error) {
 	t.free()
-	t.db.remote.leave(ctx, err)
+	t.db.remote.leave(ctx, t.db.remote.within(err))
 }
 
 func (t *turn) free() {
