@@ -103,6 +103,8 @@ type Access struct {
 
 	anyoneCreates bool
 
+	caught atomic.Int64 // when caughtUp last looked, in nanoseconds since 1970
+
 	changed chan struct{} // has room for one: another process has changed accounts
 
 	asking   sync.Mutex // guards what follows
@@ -212,6 +214,10 @@ const (
 	// records of the audit log are gathered.
 	watch = time.Second
 
+	// lookAgain is how often at most a login that fails has us look at once, and glance how long it waits
+	// for the answer.
+	lookAgain, glance = 50 * time.Millisecond, time.Second
+
 	// settling is how long Changed waits for more: who administers makes several changes in a row, and
 	// each reading is of all accounts.
 	settling = 100 * time.Millisecond
@@ -300,6 +306,22 @@ func (a *Access) refresh(ctx context.Context) {
 		return
 	}
 	a.listened(err, began)
+}
+
+// caughtUp looks for changes at once, as Run does every so often, and reports whether there were any: who has
+// been told a secret by a command that has just made it is not to be refused here. What it costs does not
+// depend on who there is, and somebody who guesses passwords does not have the catalog asked each time.
+func (a *Access) caughtUp() bool {
+	now := time.Now().UnixNano()
+	before := a.caught.Load()
+	if now-before < int64(lookAgain) || !a.caught.CompareAndSwap(before, now) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), glance)
+	defer cancel()
+	was := a.now.Load().generation
+	a.refresh(ctx)
+	return a.now.Load().generation != was
 }
 
 // Handler answers what is beside the registry API: the token service and the logins of OIDC.

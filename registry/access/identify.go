@@ -54,17 +54,35 @@ func (a *Access) basic(name, password, remote string) *principal {
 	if strings.HasPrefix(name, "robot$") {
 		return a.robot(name, password, remote)
 	}
-	u, stored := a.now.Load().named[name], ""
-	if u != nil && !u.Disabled {
-		if u.secret != nil && !u.stale(time.Now()) && subtle.ConstantTimeCompare(sumOf(password), u.secret) == 1 {
-			return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
+	u, stored := a.candidate(name, password)
+	if u == nil || !u.has(password) {
+		if err := a.prove(name, stored, password, remote); err != nil {
+			return &principal{refusal: err}
 		}
-		stored = u.password
-	}
-	if err := a.prove(name, stored, password, remote); err != nil {
-		return &principal{refusal: err}
 	}
 	return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
+}
+
+// candidate returns the user of a name, nil if there is none, and the hash that a password has to be of,
+// "" if none will do. Whom we do not know by this password a command beside us may just have made known.
+func (a *Access) candidate(name, password string) (u *user, stored string) {
+	for {
+		u, stored = a.now.Load().named[name], ""
+		if u != nil && !u.Disabled {
+			stored = u.password
+			if u.has(password) {
+				return u, stored
+			}
+		}
+		if right, _ := a.proofs.look(a.proofs.key(name, stored, password)); right || !a.caughtUp() {
+			return u, stored
+		}
+	}
+}
+
+// has reports whether a secret is the one that a user has for clients like docker login.
+func (u *user) has(secret string) bool {
+	return !u.Disabled && u.secret != nil && !u.stale(time.Now()) && subtle.ConstantTimeCompare(sumOf(secret), u.secret) == 1
 }
 
 // prove returns nil if a password is that of a stored hash. Otherwise the error is Unauthorized, or
@@ -102,14 +120,21 @@ func (a *Access) prove(name, stored, password, remote string) error {
 // robot says which robot logs in. A secret that we made cannot be guessed and costs nothing to
 // compare, so that no number of failures keeps the right one out.
 func (a *Access) robot(name, secret, remote string) *principal {
-	s := a.now.Load()
-	r, stored := s.called[name], ""
-	var sum [32]byte
-	if r != nil {
-		copy(sum[:], r.secret)
-	}
-	if subtle.ConstantTimeCompare(sumOf(secret), sum[:]) == 1 && r != nil && r.usable(time.Now()) {
-		return a.welcome(&principal{name: name, kind: aRobot, id: r.ID}, remote)
+	var (
+		s      *snapshot
+		r      *robot
+		stored string
+	)
+	for again := true; again; again = a.caughtUp() {
+		s = a.now.Load()
+		r = s.called[name]
+		var sum [32]byte
+		if r != nil {
+			copy(sum[:], r.secret)
+		}
+		if subtle.ConstantTimeCompare(sumOf(secret), sum[:]) == 1 && r != nil && r.usable(time.Now()) {
+			return a.welcome(&principal{name: name, kind: aRobot, id: r.ID}, remote)
+		}
 	}
 	if s.chosen {
 		// With one secret that somebody chose, all that are wrong take as long: it is not to be

@@ -132,6 +132,50 @@ func TestC5_NoEnumeration(t *testing.T) {
 	}
 }
 
+// Whoever another process has just made known is known here with the first login. That nobody runs this
+// one shows who looks.
+func TestAnotherProcessJustMadeIt(t *testing.T) {
+	h := open(t)
+	h.member("dora", Developer)
+	other := &house{Access: h.again(), t: t, dir: h.dir, db: h.db}
+	const fresh = "Fresh-Horse-7"
+	in := func(who string, login func() bool) {
+		t.Helper()
+		h.caught.Store(time.Now().Add(time.Hour).UnixNano())
+		if login() {
+			t.Errorf("%s is known to who may not look yet", who)
+		}
+		h.caught.Store(0)
+		if !login() {
+			t.Errorf("%s is refused", who)
+		}
+	}
+	identified := func(name, secret string) func() bool {
+		return func() bool { return h.who(basic(name, secret)).Name() == name }
+	}
+	secret := other.robot("production", "ci", "pull")
+	in("a robot", identified("robot$production+ci", secret))
+	other.member("emil", Guest)
+	in("a user", identified("emil", password))
+	other.must(other.SetPassword(t.Context(), "test", "dora", fresh))
+	in("another password", identified("dora", fresh))
+	other.member("fay", Guest)
+	in("a user in a browser", func() bool {
+		_, err := h.SignIn(t.Context(), "fay", password, "192.0.2.1:1")
+		return err == nil
+	})
+
+	// A password that was wrong is right again.
+	other.must(other.SetPassword(t.Context(), "test", "dora", password))
+	in("the password of before", identified("dora", password))
+
+	h.caught.Store(0)
+	other.robot("production", "more", "pull")
+	if p := h.who(basic("robot$production+more", "guessed")); p.Name() != "" || h.Login(p) == nil {
+		t.Errorf("a guess is %q", p.Name())
+	}
+}
+
 // Failures are limited for a user and for an address, by Basic and by the token service alike; who
 // is right already, robots and what anybody may are not kept out by them (FAULTS C5).
 func TestC5_LoginsAreLimited(t *testing.T) {

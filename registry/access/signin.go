@@ -35,10 +35,7 @@ func (a *Access) SignIn(ctx context.Context, name, password, remote string) (id 
 	if a.unsure() {
 		return "", errUnsure
 	}
-	u, stored := a.now.Load().named[name], ""
-	if u != nil && !u.Disabled {
-		stored = u.password
-	}
+	u, stored := a.candidate(name, password)
 	if err := a.prove(name, stored, password, remote); err != nil {
 		return "", err
 	}
