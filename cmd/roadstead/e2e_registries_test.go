@@ -162,7 +162,7 @@ func (m *mirror) pullDocker(t *testing.T) {
 		return // BuildKit in this engine speaks plain HTTP to whatever is on the loopback
 	}
 	d.build(t, "buildkit:1.35")
-	if n := m.logged(t, "repo=docker.io/library/buildkit ", "kind=blob", "status=200"); n < len(m.images["buildkit"].here().layers) {
+	if !m.has(t, len(m.images["buildkit"].here().layers), "repo=docker.io/library/buildkit ", "kind=blob", "status=200") {
 		t.Error("BuildKit has built from an image that it has not asked for")
 	}
 }

@@ -75,6 +75,18 @@ func (n *node) knows(a account) {
 	})
 }
 
+// has reports whether the node's log gets so many lines of requests that have all of the words. A line is
+// written after its answer, and a disk that is busy holds it up.
+func (n *node) has(t testing.TB, least int, words ...string) bool {
+	t.Helper()
+	for deadline := time.Now().Add(given(5 * time.Second)); n.logged(t, words...) < least; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
 // logged counts the lines of requests in the node's log that have all of the words.
 func (n *node) logged(t testing.TB, words ...string) (count int) {
 	t.Helper()
@@ -97,8 +109,8 @@ next:
 	return count
 }
 
-// mounts counts the blobs that were mounted into a repository: the POSTs that made one.
-func (n *node) mounts(t testing.TB, repo string) int {
+// mounted reports whether so many blobs were mounted into a repository: the POSTs that made one.
+func (n *node) mounted(t testing.TB, least int, repo string) bool {
 	t.Helper()
-	return n.logged(t, "method=POST", "repo="+repo+" ", "status=201")
+	return n.has(t, least, "method=POST", "repo="+repo+" ", "status=201")
 }

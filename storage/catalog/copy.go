@@ -113,7 +113,7 @@ func (db *DB) CopyFrom(ctx context.Context, from *DB, keep string, step func(row
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("catalog: copy: %w", db.explain(err))
+		return fmt.Errorf("catalog: copy: %w", db.explain(db.remote.judge(ctx, err)))
 	}
 	return nil
 }
