@@ -79,7 +79,8 @@ func newGuide(t *testing.T) *guide {
 	for _, dir := range []string{"/var/lib/roadstead", "/var/backups/", "/etc/roadstead", "/etc/systemd", "/usr/bin/roadstead", "/root/", "/mnt/elsewhere/", "/srv/registry", "/data/registry"} {
 		g.swaps = append(g.swaps, dir, g.root+dir)
 	}
-	g.swaps = append(g.swaps, "roadstead:roadstead", fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid()), "http://127.0.0.1:5001", g.admin)
+	me := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
+	g.swaps = append(g.swaps, "roadstead:roadstead", me, "root:roadstead", me, "http://127.0.0.1:5001", g.admin)
 	g.install("/usr/bin/roadstead")
 	supervisor := httptest.NewServer(http.HandlerFunc(g.supervise))
 	t.Cleanup(func() {

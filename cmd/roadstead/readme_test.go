@@ -254,3 +254,65 @@ func TestTheReadmesCommandsAreUnderstood(t *testing.T) {
 		t.Errorf("only %d commands were found", parsed)
 	}
 }
+
+// Each link of a document leads to a file of ours and a heading in it, and each file of ours in a block of
+// commands is there.
+func TestDocumentsLeadToWhatIsThere(t *testing.T) {
+	root := moduleRoot(t)
+	read := func(file string) string {
+		t.Helper()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	links, files := 0, 0
+	for _, document := range []string{"README.md", "deploy/README.md", "deploy/helm/roadstead/README.md", "deploy/rke2/README.md"} {
+		file := filepath.Join(root, document)
+		text := read(file)
+		for _, link := range regexp.MustCompile(`\]\(([^) ]+)\)`).FindAllStringSubmatch(text, -1) {
+			to, heading, _ := strings.Cut(link[1], "#")
+			if strings.Contains(to, "://") {
+				continue
+			}
+			links++
+			target := file
+			if to != "" {
+				target = filepath.Join(filepath.Dir(file), filepath.FromSlash(to))
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s leads to %s: %v", document, link[1], err)
+				continue
+			}
+			if heading != "" && !headings(read(target))[heading] {
+				t.Errorf("%s leads to %s, which has no such heading", document, link[1])
+			}
+		}
+		for _, block := range regexp.MustCompile("(?sm)^```(?:sh|console)\n(.*?)^```").FindAllStringSubmatch(text, -1) {
+			for _, word := range regexp.MustCompile(`(?m)(?:^|[ =])((?:deploy|cmd)/[A-Za-z0-9./_-]+)`).FindAllStringSubmatch(block[1], -1) {
+				files++
+				if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(word[1]))); err != nil {
+					t.Errorf("%s has a command with %s: %v", document, word[1], err)
+				}
+			}
+			if strings.Contains(block[1], "cd deploy") {
+				t.Errorf("%s: what is in that folder is not looked for here:\n%s", document, block[1])
+			}
+		}
+	}
+	if links < 50 || files < 5 {
+		t.Errorf("only %d links and %d files were found", links, files)
+	}
+}
+
+// headings are those of a document, as links name them: in lower case, with hyphens for spaces and without
+// other signs.
+func headings(text string) map[string]bool {
+	all := map[string]bool{}
+	for _, line := range regexp.MustCompile(`(?m)^#+ +(.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(line[1]), "")
+		all[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return all
+}
