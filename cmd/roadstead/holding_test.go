@@ -238,6 +238,9 @@ func TestReloadSettlesHostedProjects(t *testing.T) {
 		p.signal(syscall.SIGHUP)
 		follows(t, message, func() bool { return strings.Count(p.log.String(), message) > before })
 	}
+	if got := p.wait("serving")["projects"]; got != 2.0 {
+		t.Errorf("serving %v projects, want 2", got)
+	}
 	state := func() catalog.Project {
 		t.Helper()
 		all, err := openCatalog(t, filepath.Join(filepath.Dir(config), "data")).Projects(context.Background())
@@ -250,6 +253,9 @@ func TestReloadSettlesHostedProjects(t *testing.T) {
 	projects["production"] = map[string]any{"hosted": true, "public": true, "quota": "1GiB"}
 	rewriteConfiguration(t, config, projects, nil)
 	reload(`"msg":"configuration reloaded"`)
+	if got := p.wait("configuration reloaded")["projects"]; got != 2.0 {
+		t.Errorf("reloaded with %v projects, want 2", got)
+	}
 	if got := state(); !got.Configured || !got.Public || got.Quota != 1<<30 {
 		t.Errorf("changed: %+v", got)
 	}
