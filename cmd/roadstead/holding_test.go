@@ -372,6 +372,7 @@ func TestCommandsAboutAccountsTeach(t *testing.T) {
 		{`"boss" is no role: take one of limitedGuest`, "project member add production alice --role boss"},
 		{"there is no user bob", "project member add production bob --role guest"},
 		{"there is no project staging: create it first", "project member add staging alice --role guest"},
+		{`a robot needs to be told where it may pull: write --project PROJECT, or --permission with "PROJECT:pull"`, "robot add ci"},
 		{"--permission=push does not say where: write PROJECT:push", "robot add ci --permission push"},
 		{`"fly" is nothing that a robot may do: pull, push, delete or warm`, "robot add ci --project production --permission fly"},
 		{"--days=-1 is no number of days", "robot add ci --project production --days=-1"},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,7 +41,7 @@ type RobotAdd struct {
 	onAccounts
 	Name        string   `arg:"" help:"What it is called, without \"robot$\" and the project."`
 	Project     string   `placeholder:"NAME" help:"The project that it belongs to and is bound to. Default: none, and --permission says where."`
-	Permission  []string `sep:"," default:"pull" placeholder:"WORD" help:"What it may do: pull, push, delete or warm, or one right in Harbor's words, RESOURCE/ACTION such as artifact/list. Can be given again. Without --project: PROJECT:WORD, with \"*\" for all projects and \"/\" for the system."`
+	Permission  []string `sep:"," placeholder:"WORD" help:"What it may do: pull, push, delete or warm, or one right in Harbor's words, RESOURCE/ACTION such as artifact/list. Can be given again. Default: pull, of --project. Without --project: PROJECT:WORD, with \"*\" for all projects and \"/\" for the system."`
 	Description string   `placeholder:"TEXT" help:"What it is for."`
 	Days        int      `placeholder:"N" help:"It may do nothing after so many days. Default: it has no end."`
 }
@@ -84,8 +85,15 @@ func until(expires time.Time) string {
 
 // permissions reads "push", or "production:push" for a robot of no project.
 func (c *RobotAdd) permissions() ([]catalog.Permission, error) {
+	given := c.Permission
+	if len(given) == 0 {
+		if c.Project == "" {
+			return nil, errors.New("a robot needs to be told where it may pull: write --project PROJECT, or --permission with \"PROJECT:pull\", or with \"*:pull\" for all projects")
+		}
+		given = []string{"pull"}
+	}
 	words, exact := map[string][]string{}, map[string][]access.Word{}
-	for _, text := range c.Permission {
+	for _, text := range given {
 		project, word, found := strings.Cut(text, ":")
 		switch {
 		case !found && c.Project == "":

@@ -21,6 +21,7 @@ func TestRobotPermissions(t *testing.T) {
 		{"production", []string{"artifact/list", "push", "repository/pull"}, "[{production [{repository pull} {repository push} {tag create} {artifact list}]}]"},
 		{"", []string{"b:artifact/list", "/:registry/list", "a:pull", "b:tag/delete", "a:repository/list"},
 			"[{a [{repository pull} {repository list}]} {/ [{registry list}]} {b [{artifact list} {tag delete}]}]"},
+		{"production", nil, "[{production [{repository pull}]}]"},
 		{"", []string{"artifact/list"}, "does not say where: write PROJECT:artifact/list"},
 		{"production", []string{"unheard-of/read"}, `action "read" on resource "unheard-of" is nothing that a robot may do in projects`},
 		{"", []string{"/:user/delete"}, "nothing that a robot may do in the system"},
