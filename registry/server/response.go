@@ -39,7 +39,8 @@ type response struct {
 
 	target    target
 	repo      registry.Repo      // once it is known
-	principal registry.Principal // the same; nil without Config.Access
+	elsewhere bool               // it is of a registry, named by ns, that no project stands for
+	principal registry.Principal // as repo; nil without Config.Access
 	push      *push              // for a request that only a hosted project has; else nil
 	trace     registry.Trace
 	values    [3]string // of headers; here they cost no allocation each
