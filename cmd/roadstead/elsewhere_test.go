@@ -113,6 +113,37 @@ func TestTheNSOfNoProject(t *testing.T) {
 	p.exit()
 }
 
+// Who pushes to a project that is not there is told so, and not that they tried to push to Docker Hub; of a
+// private one nobody learns more than before.
+func TestAPushToAProjectThatIsNotThere(t *testing.T) {
+	up := registrytest.New(t)
+	config := configuration(t, map[string]map[string]any{"docker.io": proxied(up), "team": {"hosted": true}}, map[string]any{"default_project": "docker.io", "admin_password_file": adminFile(t)})
+	p := serve(t, config)
+	file := filepath.Join(t.TempDir(), "reader")
+	write(t, file, "Correct-horse-8\n")
+	worked(t, "user", "add", "reader", "--password-file", file, "--config", config)
+	const hint = `there is no project other here, so the name is taken for one in docker.io`
+	for _, row := range []struct {
+		who    login
+		path   string
+		status int
+		want   string
+	}{
+		{login{"admin", "Correct-horse-7"}, "/v2/other/app/blobs/uploads/", 403, hint},
+		{login{"reader", "Correct-horse-8"}, "/v2/other/app/blobs/uploads/", 403, hint},
+		{login{}, "/v2/other/app/blobs/uploads/", 403, hint},
+		{login{"admin", "Correct-horse-7"}, "/v2/docker.io/other/app/blobs/uploads/", 403, "project docker.io is a proxy cache"},
+		{login{"reader", "Correct-horse-8"}, "/v2/team/app/blobs/uploads/", 403, "this is not allowed"},
+	} {
+		status, _, body := p.do(row.who, http.MethodPost, row.path, "", "")
+		if status != row.status || !strings.Contains(body, row.want) {
+			t.Errorf("%q, %s: %d %s, want %d %s", row.who.user, row.path, status, body, row.status, row.want)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	p.exit()
+}
+
 func headerLines(h http.Header) []string {
 	var lines []string
 	for name, values := range h {

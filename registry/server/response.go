@@ -39,7 +39,8 @@ type response struct {
 
 	target    target
 	repo      registry.Repo      // once it is known
-	elsewhere bool               // it is of a registry, named by ns, that no project stands for
+	named     bool               // its registry is, by ns
+	elsewhere bool               // and no project stands for that
 	principal registry.Principal // as repo; nil without Config.Access
 	push      *push              // for a request that only a hosted project has; else nil
 	trace     registry.Trace
