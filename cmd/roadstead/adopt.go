@@ -23,6 +23,17 @@ import (
 type Adopt struct {
 	settings
 	Dir string `arg:"" optional:"" placeholder:"DIR" help:"The directory that holds \"docker/registry/v2\". Default: storage.directory of the configuration, or the bucket of storage.s3."`
+
+	// All other commands of the storage have it, so it is what people try.
+	Data string `hidden:"" placeholder:"DIR"`
+}
+
+// Validate refuses what adopt has otherwise than the other commands.
+func (a *Adopt) Validate() error {
+	if a.Data == "" {
+		return nil
+	}
+	return fmt.Errorf("name the directory as an argument, without --data: roadstead adopt %s", a.Data)
 }
 
 // Help is the long help.

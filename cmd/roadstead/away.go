@@ -88,7 +88,7 @@ func (h *House) become(ctx context.Context) error {
 		h.missing.why.Store(before)
 		return err
 	}
-	h.log.Info("the catalog is there, all is served", "projects", len(next.projects))
+	h.log.Info("the catalog is there, all is served", "projects", h.serves())
 	return nil
 }
 

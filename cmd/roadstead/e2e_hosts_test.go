@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,5 +73,53 @@ func TestContainerdAsksAsExplained(t *testing.T) {
 			t.Errorf("by %s containerd asks\n%s\nwant\n%s", text, strings.Join(asked, "\n"), strings.Join(want, "\n"))
 		}
 		mu.Unlock()
+	}
+}
+
+// A real containerd that has this server as its mirror of everything goes on to a registry that no project here
+// stands for after one question, also where there are private projects.
+func TestContainerdGoesOnFromAMirrorOfEverything(t *testing.T) {
+	e2e(t)
+	c := startContainerd(t)
+	u := startUpstream(t, upstreamConfig{})
+	w := startWharf(t, nodeConfig{plain: true, projects: map[string]any{"docker.io": u.project(map[string]any{"hub": true})}})
+	var mu sync.Mutex
+	var asked []string
+	note := func(who string, next http.Handler) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			asked = append(asked, who+" "+r.Method+" "+r.URL.Path)
+			mu.Unlock()
+			next.ServeHTTP(w, r)
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	at, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := note("mirror", httputil.NewSingleHostReverseProxy(at))
+	host := strings.TrimPrefix(note("registry", http.NotFoundHandler()).URL, "http://")
+	f, err := registries.Parse(fmt.Appendf(nil, "mirrors: { '*': { endpoint: [ %q ] }, %q: }", mirror.URL, host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range f.HostsTOML() {
+		dir := filepath.Join(c.dir, "hosts", h.Directory)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(h.Text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := try(environment(c.dir), c.ctr, "--address", c.socket, "images", "pull", "--hosts-dir", c.dir+"/hosts", host+"/team/app:1"); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("the image is at neither, and containerd says: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"mirror HEAD /v2/team/app/manifests/1", "registry HEAD /v2/team/app/manifests/1"}; !slices.Equal(asked, want) {
+		t.Errorf("containerd asks\n%s\nwant\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -104,14 +104,14 @@ func (c *Explain) Run(std streams) error {
 // explainer says what becomes of images in a house that is only looked at.
 func (v view) explainer(server []string) (x estate.Explainer, done func(), err error) {
 	var u upstreams
-	x = estate.Explainer{Table: v.table, Upstream: u.urls, Self: selves(v.cfg, server)}
+	x = estate.Explainer{Table: v.table, Upstream: u.urls, Self: selves(v.cfg, server), Plain: v.cfg.TLS.Certificate == ""}
 	for _, s := range append(server, v.cfg.URL) {
 		if u, err := url.Parse(s); err == nil && u.Host != "" && x.URL == "" {
 			x.URL = u.Scheme + "://" + u.Host
 		}
 	}
 	if x.URL == "" && len(x.Self) > 0 {
-		x.URL = "https://" + x.Self[0]
+		x.URL = estate.Scheme(x.Plain) + x.Self[0]
 	}
 	x.Hosted = func(project string) bool { return !v.cfg.proxy(project) }
 	if v.data == nil {

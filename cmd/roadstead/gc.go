@@ -54,7 +54,7 @@ type ProjectRetain struct {
 
 // Help is the long help.
 func (c *ProjectRetain) Help() string {
-	return `Retires the tags of a project that neither of its rules keeps, and the manifests that this leaves without a tag. What is immutable stays, and so do signatures and what else refers to something that stays. A running server does the same by itself ("collect.every"), so this is for one that is stopped; with --dry-run it may run beside one.`
+	return `Retires the tags of a project that none of its rules keeps, and the manifests that this leaves without a tag. What is immutable stays, and so do signatures and what else refers to something that stays. A running server does the same by itself ("collect.every"), so this is for one that is stopped; with --dry-run it may run beside one.`
 }
 
 // Run retains once.

@@ -238,6 +238,9 @@ func TestReloadSettlesHostedProjects(t *testing.T) {
 		p.signal(syscall.SIGHUP)
 		follows(t, message, func() bool { return strings.Count(p.log.String(), message) > before })
 	}
+	if got := p.wait("serving")["projects"]; got != 2.0 {
+		t.Errorf("serving %v projects, want 2", got)
+	}
 	state := func() catalog.Project {
 		t.Helper()
 		all, err := openCatalog(t, filepath.Join(filepath.Dir(config), "data")).Projects(context.Background())
@@ -250,6 +253,9 @@ func TestReloadSettlesHostedProjects(t *testing.T) {
 	projects["production"] = map[string]any{"hosted": true, "public": true, "quota": "1GiB"}
 	rewriteConfiguration(t, config, projects, nil)
 	reload(`"msg":"configuration reloaded"`)
+	if got := p.wait("configuration reloaded")["projects"]; got != 2.0 {
+		t.Errorf("reloaded with %v projects, want 2", got)
+	}
 	if got := state(); !got.Configured || !got.Public || got.Quota != 1<<30 {
 		t.Errorf("changed: %+v", got)
 	}
@@ -366,6 +372,7 @@ func TestCommandsAboutAccountsTeach(t *testing.T) {
 		{`"boss" is no role: take one of limitedGuest`, "project member add production alice --role boss"},
 		{"there is no user bob", "project member add production bob --role guest"},
 		{"there is no project staging: create it first", "project member add staging alice --role guest"},
+		{`a robot needs to be told where it may pull: write --project PROJECT, or --permission with "PROJECT:pull"`, "robot add ci"},
 		{"--permission=push does not say where: write PROJECT:push", "robot add ci --permission push"},
 		{`"fly" is nothing that a robot may do: pull, push, delete or warm`, "robot add ci --project production --permission fly"},
 		{"--days=-1 is no number of days", "robot add ci --project production --days=-1"},

@@ -428,9 +428,13 @@ func (h *House) announce() {
 	}
 	h.log.Info("serving", "version", thisBuild().Version,
 		"listen", h.listener.Addr().String(), "tls", h.certificate != nil, "admin", admin,
-		"projects", len(h.served.Projects)+len(h.holding.hosted()), "data", h.cfg.Storage.Directory,
+		"projects", h.serves(), "data", h.cfg.Storage.Directory,
 		"configuration", cmp.Or(h.cfg.File, "built-in"))
 }
+
+// serves is how many projects there are, of either kind, each once: what the configuration declares is in the
+// catalog as well.
+func (h *House) serves() int { return len(h.served.proxies()) + len(h.holding.beside(h.cfg)) }
 
 // route asks the table that is in force now.
 func (h *House) route(host, ns, name string) (registry.Repo, error) {

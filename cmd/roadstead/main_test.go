@@ -34,6 +34,11 @@ func TestTheCommandLineTeaches(t *testing.T) {
 	}{
 		{"nothing", nil, 0, []string{"Usage: roadstead <command>", "serve", "check", "adopt", "scrub", "evict", "healthcheck", "version"}, ""},
 		{"help", []string{"--help"}, 0, []string{"docker pull localhost:5000/docker.io/library/busybox"}, ""},
+		{"help as a command", []string{"help"}, 0, []string{"docker pull localhost:5000/docker.io/library/busybox"}, ""},
+		{"help of a command", []string{"help", "adopt"}, 0, []string{"Harbor", "<dir>"}, ""},
+		{"help of a command of a command", []string{"help", "robot", "add"}, 0, []string{"Default: pull"}, ""},
+		{"help of what is no command", []string{"help", "serv"}, 2, nil, `roadstead: unexpected argument serv, did you mean one of "serve", "user"?`},
+		{"help of migrate", []string{"migrate", "--help"}, 0, []string{"systemctl stop roadstead.socket roadstead\n"}, ""},
 		{"help of serve", []string{"serve", "--help"}, 0, []string{"SIGHUP", "--config", "--listen", "--data"}, ""},
 		{"help of check", []string{"check", "--help"}, 0, []string{"file:line", "--config"}, ""},
 		{"help of adopt", []string{"adopt", "--help"}, 0, []string{"Harbor", "<dir>"}, ""},
@@ -47,6 +52,8 @@ func TestTheCommandLineTeaches(t *testing.T) {
 			`roadstead: --listen "5000" is not an address to listen on; write ":5000"`},
 		{"nothing to scrub", []string{"scrub", "--data", "absent"}, 1, nil, "so there is nothing to scrub; name the directory that \"docker\" is in with --data"},
 		{"nothing to adopt", []string{"adopt", "absent"}, 1, nil, "so there is nothing to adopt; name the directory that \"docker\" is in"},
+		{"explain without a url and a certificate", []string{"explain", "quay.io/a/b"}, 0, []string{"http://<this-server>/v2/quay.io/a/b/manifests/latest"}, ""},
+		{"adopt with a flag for the directory", []string{"adopt", "--data", "old"}, 2, nil, "name the directory as an argument, without --data: roadstead adopt old"},
 		{"nothing to evict from", []string{"evict"}, 1, nil, "there is no catalog in "},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type Migrate struct {
 func (m *Migrate) Help() string {
 	return `Moves what a single node has in its data directory to where several nodes have it: content into the bucket (storage.s3) and the catalog into PostgreSQL (storage.catalog) of the configuration, which is that of the nodes to be. Both have to be empty.
 
-    systemctl stop roadstead
+    systemctl stop roadstead.socket roadstead
     roadstead migrate --config cluster.yaml /var/lib/roadstead
     roadstead serve --config cluster.yaml
 

@@ -59,7 +59,7 @@ func (h *House) apply(cfg Config) error {
 	h.level.Set(cfg.Log.Level)
 	h.pruning.keep.Store(int64(cfg.Audit.Keep))
 	h.plans.set(cfg.Plans)
-	h.log.Info("configuration reloaded", "projects", len(cfg.proxies())+len(next.projects))
+	h.log.Info("configuration reloaded", "projects", h.serves())
 	if len(waiting) > 0 {
 		h.log.Warn("some changes take effect at the next start only", "settings", waiting)
 	}

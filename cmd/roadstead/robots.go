@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,26 +19,21 @@ import (
 type Robots struct {
 	Add     RobotAdd     `cmd:"" help:"Add a robot and print its secret, once."`
 	List    RobotList    `cmd:"" help:"List all robots."`
-	Renew   RobotRenew   `cmd:"" help:"Give a robot another secret and print it, once. The old one is void."`
+	Renew   RobotRenew   `cmd:"" help:"Give a robot another secret and print it, once. The old one is void; its end stays."`
 	Disable RobotDisable `cmd:"" help:"Shut a robot out, at once."`
 	Enable  RobotEnable  `cmd:"" help:"Let a robot in again."`
 	Delete  RobotDelete  `cmd:"" help:"Remove a robot."`
 }
 
-// lifetime is the flag that says how long a robot lives.
-type lifetime struct {
-	Days int `placeholder:"N" help:"It may do nothing after so many days. Default: it has no end."`
-}
-
-// end is when.
-func (l lifetime) end() (time.Time, error) {
+// endAfter is when a robot ends that may do something for so many days.
+func endAfter(days int) (time.Time, error) {
 	switch {
-	case l.Days < 0:
-		return time.Time{}, fmt.Errorf("--days=%d is no number of days; write 1 or more, or leave it out for no end", l.Days)
-	case l.Days == 0:
+	case days < 0:
+		return time.Time{}, fmt.Errorf("--days=%d is no number of days; write 1 or more, or 0 for no end", days)
+	case days == 0:
 		return time.Time{}, nil
 	}
-	return time.Now().AddDate(0, 0, l.Days), nil
+	return time.Now().AddDate(0, 0, days), nil
 }
 
 // RobotAdd is the command of that name.
@@ -45,9 +41,9 @@ type RobotAdd struct {
 	onAccounts
 	Name        string   `arg:"" help:"What it is called, without \"robot$\" and the project."`
 	Project     string   `placeholder:"NAME" help:"The project that it belongs to and is bound to. Default: none, and --permission says where."`
-	Permission  []string `sep:"," default:"pull" placeholder:"WORD" help:"What it may do: pull, push, delete or warm, or one right in Harbor's words, RESOURCE/ACTION such as artifact/list. Can be given again. Without --project: PROJECT:WORD, with \"*\" for all projects and \"/\" for the system."`
+	Permission  []string `sep:"," placeholder:"WORD" help:"What it may do: pull, push, delete or warm, or one right in Harbor's words, RESOURCE/ACTION such as artifact/list. Can be given again. Default: pull, of --project. Without --project: PROJECT:WORD, with \"*\" for all projects and \"/\" for the system."`
 	Description string   `placeholder:"TEXT" help:"What it is for."`
-	lifetime
+	Days        int      `placeholder:"N" help:"It may do nothing after so many days. Default: it has no end."`
 }
 
 // Help is the long help.
@@ -65,7 +61,7 @@ func (c *RobotAdd) Run(std streams) error {
 	if err != nil {
 		return plain(err)
 	}
-	expires, err := c.end()
+	expires, err := endAfter(c.Days)
 	if err != nil {
 		return err
 	}
@@ -89,8 +85,15 @@ func until(expires time.Time) string {
 
 // permissions reads "push", or "production:push" for a robot of no project.
 func (c *RobotAdd) permissions() ([]catalog.Permission, error) {
+	given := c.Permission
+	if len(given) == 0 {
+		if c.Project == "" {
+			return nil, errors.New("a robot needs to be told where it may pull: write --project PROJECT, or --permission with \"PROJECT:pull\", or with \"*:pull\" for all projects")
+		}
+		given = []string{"pull"}
+	}
 	words, exact := map[string][]string{}, map[string][]access.Word{}
-	for _, text := range c.Permission {
+	for _, text := range given {
 		project, word, found := strings.Cut(text, ":")
 		switch {
 		case !found && c.Project == "":
@@ -194,17 +197,21 @@ func permitted(r catalog.Robot) []string {
 type RobotRenew struct {
 	onAccounts
 	Name string `arg:"" help:"The full name, robot$NAME or robot$PROJECT+NAME."`
-	lifetime
+	Days *int   `placeholder:"N" help:"It may do nothing after so many days from now; 0: it has no end. Default: its end stays as it is."` // nil: not given
 }
 
 // Run renews a robot's secret.
 func (c *RobotRenew) Run(std streams) error {
-	expires, err := c.end()
-	if err != nil {
-		return err
+	end := access.End{}
+	if c.Days != nil {
+		at, err := endAfter(*c.Days)
+		if err != nil {
+			return err
+		}
+		end = access.End{Change: true, At: at}
 	}
 	return c.with(func(ctx context.Context, a *access.Access) error {
-		secret, err := a.RenewRobot(ctx, actor, c.Name, expires)
+		secret, expires, err := a.RenewRobot(ctx, actor, c.Name, end)
 		if err != nil {
 			return err
 		}

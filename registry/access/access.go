@@ -34,8 +34,7 @@ type Config struct {
 	Directory string
 
 	// Secret is what the nodes of a cluster have in common and nobody else knows. Keys are in the catalog
-	// then, sealed by it, and so are the sessions of browsers: whichever node is asked knows them. Those in
-	// Directory are taken over if the cluster has none. Empty: there is no other node.
+	// then, sealed by it, as sessions of browsers always are. Those in Directory are taken over if the cluster has none. Empty: there is no other node.
 	Secret string
 
 	// URL is how clients reach the server, without a path: "https://registry.example.com".
@@ -92,8 +91,8 @@ type Access struct {
 	limits   *limits   // of failed logins
 	verified *verified // tokens that were looked at
 	audit    *audit
-	sessions sessions // of browsers
-	portal   *portal  // nil without OIDC
+	sessions *sessions // of browsers
+	portal   *portal   // nil without OIDC
 
 	// One at a time reads accounts or takes projects, so that what is decided by never goes
 	// back to something older.
@@ -137,7 +136,7 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 	a := &Access{
 		config: c, catalog: c.Catalog, log: c.Log,
 		proofs: newProofs(), limits: newLimits(), verified: newVerified(), audit: newAudit(c.Log),
-		anyoneCreates: c.AnyoneCreates, changed: make(chan struct{}, 1),
+		sessions: newSessions(c.Catalog, c.Secret), anyoneCreates: c.AnyoneCreates, changed: make(chan struct{}, 1),
 	}
 	in, err := a.keystore(keyFolder(dir))
 	if err != nil {
@@ -159,7 +158,6 @@ func Open(ctx context.Context, c Config) (*Access, error) {
 // keystore is where keys are: in the files of a directory, unless there are other nodes.
 func (a *Access) keystore(files keyFolder) (keystore, error) {
 	if a.config.Secret != "" {
-		a.sessions.shared = newSharedSessions(a.catalog, a.config.Secret)
 		a.shared = newSharedKeys(a.catalog, a.config.Secret)
 		return a.shared, nil
 	}

@@ -71,7 +71,7 @@ func TestAdministrationRefuses(t *testing.T) {
 		{"a robot that may fly", robot(catalog.Robot{Project: "production", Name: "fly", Permissions: []catalog.Permission{{Project: "production", Access: []catalog.Access{{Kind: "sky", Action: "fly"}}}}}), Invalid, "nothing that a robot may do"},
 		{"a robot that has expired", robot(catalog.Robot{Project: "production", Name: "old", Permissions: []catalog.Permission{pulls}, ExpiresAt: time.Now().Add(-time.Hour)}), Invalid, "expired"},
 		{"a robot of two lines", robot(catalog.Robot{Project: "production", Name: "lines", Description: "a\nb", Permissions: []catalog.Permission{pulls}}), Invalid, "control characters"},
-		{"no robot renewed", func() error { _, err := h.RenewRobot(ctx, "test", "robot$none", time.Time{}); return err }, registry.NameUnknown, "no robot robot$none"},
+		{"no robot renewed", func() error { _, _, err := h.RenewRobot(ctx, "test", "robot$none", End{}); return err }, registry.NameUnknown, "no robot robot$none"},
 		{"no robot disabled", func() error { return h.DisableRobot(ctx, "test", "robot$production+none", true) }, registry.NameUnknown, "no robot"},
 		{"no robot deleted", func() error { return h.DeleteRobot(ctx, "test", "ci") }, Invalid, "robot$name"},
 		{"no permission", func() error { _, err := Permit("p"); return err }, Invalid, "pull, push, delete or warm"},
@@ -119,8 +119,20 @@ func TestAdministrationIsAudited(t *testing.T) {
 		h.SetMember(ctx, "root", catalog.Member{Project: "production", Name: "dora", Role: "guest"}),
 		h.RemoveMember(ctx, "root", catalog.Member{Project: "production", Name: "dora"}))
 	h.robot("production", "ci", "pull")
-	_, err := h.RenewRobot(ctx, "root", "robot$production+ci", time.Now().Add(time.Hour))
-	h.must(err, h.DisableRobot(ctx, "root", "robot$production+ci", true), h.DisableRobot(ctx, "root", "robot$production+ci", false),
+	end := time.Now().Add(time.Hour)
+	_, _, err := h.RenewRobot(ctx, "root", "robot$production+ci", End{true, end})
+	h.must(err)
+	_, kept, err := h.RenewRobot(ctx, "root", "robot$production+ci", End{})
+	h.must(err)
+	if !kept.Equal(end.Truncate(time.Millisecond)) {
+		t.Errorf("renewed without an end: it ends at %s, and did at %s", kept, end)
+	}
+	_, gone, err := h.RenewRobot(ctx, "root", "robot$production+ci", End{Change: true})
+	h.must(err)
+	if all, err := h.Robots(ctx); err != nil || !gone.IsZero() || !all[0].ExpiresAt.IsZero() {
+		t.Errorf("its end was taken away: %s, %+v, %v", gone, all, err)
+	}
+	h.must(h.DisableRobot(ctx, "root", "robot$production+ci", true), h.DisableRobot(ctx, "root", "robot$production+ci", false),
 		h.DeleteRobot(ctx, "root", "robot$production+ci"), h.PutSecret(ctx, "root", "hub", "x"), h.DeleteSecret(ctx, "root", "hub"),
 		h.DisableUser(ctx, "root", "dora", true), h.DisableUser(ctx, "root", "dora", false), h.DeleteUser(ctx, "root", "dora"))
 	var got []string
@@ -135,7 +147,9 @@ root update user dora no admin
 root update member production user dora guest
 root delete member production user dora
 test create robot robot$production+ci production:repository:pull
+root update robot robot$production+ci secret, until ` + end.UTC().Format(time.RFC3339) + `
 root update robot robot$production+ci secret
+root update robot robot$production+ci secret, without an end
 root disable robot robot$production+ci
 root enable robot robot$production+ci
 root delete robot robot$production+ci

@@ -182,7 +182,7 @@ func TestC11_Canaries(t *testing.T) {
 		canaries[fmt.Sprint("Basic ", i)] = strings.TrimPrefix(basic(name, wrong), "Basic ")
 	}
 	canaries["robot"] = h.robot("production", "ci", "push")
-	renewed, err := h.RenewRobot(ctx, "test", "robot$production+ci", time.Time{})
+	renewed, _, err := h.RenewRobot(ctx, "test", "robot$production+ci", End{})
 	h.must(err)
 	canaries["renewed robot"] = renewed
 	_, token := h.ask(basic("robot$production+ci", renewed), "repository:production/web:push")

@@ -19,6 +19,40 @@ func (a *Access) Authorize(p registry.Principal, action registry.Action, r regis
 	return s.authorize(of(p), what, r.Repo, time.Now())
 }
 
+// Elsewhere returns nil when p may be told that no project here stands for a registry, which it has named by
+// ns, and what Authorize says of a private proxy to whom it is none of their business otherwise.
+//
+// A client that is told goes on to that registry at once, and so it should be told if at all possible: one
+// that is answered 401 tries with tokens, for nothing. But it cannot be told 404 of what is not here and 401,
+// which it needs for its credentials to be of use, of what is here and private (FAULTS C19, B8). So everybody
+// is told where no proxy is private, which says nothing of hosted projects, as no ns leads to one; and where
+// one is, whoever has said who they are, 404 as of one that is not theirs.
+func (a *Access) Elsewhere(p registry.Principal, action registry.Action, kind registry.Kind) error {
+	s := a.now.Load()
+	if s.secluded && a.unsure() {
+		return errUnsure
+	}
+	return s.elsewhere(of(p), right{kind, action}, time.Now())
+}
+
+func (s *snapshot) elsewhere(p *principal, what right, now time.Time) error {
+	if !s.secluded {
+		return nil
+	}
+	st, refusal := s.stand(p, now)
+	switch {
+	case refusal != nil:
+		return refusal
+	case !st.known:
+		return needed
+	case st.may(what, ""):
+		return nil // in all projects. Which its token is for does not matter: it is for none that is not here
+	case what.looks():
+		return unknown
+	}
+	return denied
+}
+
 // Login says whether the ping of the API is answered 200 (nil) or is Unauthorized: clients ask
 // for a token only after a ping that was refused (RKE2 §3.4).
 func (a *Access) Login(p registry.Principal) error {

@@ -308,7 +308,7 @@ func TestC10_SecretsAreComparedByHash(t *testing.T) {
 		}
 		seen[s] = true
 	}
-	renewed, err := h.RenewRobot(t.Context(), "test", "robot$production+ci", time.Time{})
+	renewed, _, err := h.RenewRobot(t.Context(), "test", "robot$production+ci", End{})
 	h.must(err)
 	if h.who(basic("robot$production+ci", secret)).Name() != "" || h.who(basic("robot$production+ci", renewed)).Name() == "" {
 		t.Error("after a renewal the old secret is good or the new one is not")

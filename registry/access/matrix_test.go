@@ -154,6 +154,49 @@ func TestC3_Matrix(t *testing.T) {
 	}
 }
 
+// Who has no right in a private proxy is told the same of a registry that no project stands for, to the
+// message; who has one everywhere is told that there is none, and so is everybody where nothing is hidden.
+func TestC19_ElsewhereIsAsAPrivateProxy(t *testing.T) {
+	h := open(t)
+	all := matrix(h)
+	_, token := h.ask(basic("admin", password), "repository:docker.io/unknown.io/web:pull")
+	all["admin with a token"] = h.who(token)
+	_, token = h.ask("", "repository:docker.io/unknown.io/web:pull")
+	all["anonymous with a token"] = h.who(token)
+	hidden := 0
+	for line := range strings.Lines(strings.TrimSpace(mayOwn)) {
+		fields := strings.Fields(line)
+		action, kind := registry.Action(fields[0]), registry.Kind(fields[1])
+		for name, p := range all {
+			got := h.Elsewhere(p, action, kind)
+			if strings.HasPrefix(name, "admin") {
+				if got != nil {
+					t.Errorf("%s: %s %s: %v, want nil", name, action, kind, got)
+				}
+				continue
+			}
+			if want := h.Authorize(p, action, registry.Resource{Kind: kind, Repo: registry.Repo{Project: "ghcr.io", Name: "web"}}); got != want {
+				t.Errorf("%s: %s %s: %v, and of a private proxy %v", name, action, kind, got, want)
+			}
+			hidden++
+		}
+	}
+	_, token = h.ask(basic("robot$nodes", h.robot("", "nodes", "pull")), "repository:docker.io/unknown.io/web:pull")
+	if err := h.Elsewhere(h.who(token), registry.Pull, registry.Repository); err != nil {
+		t.Errorf("a robot that may pull from all projects, with a token: %v, want nil", err)
+	}
+	if hidden < 12*30 {
+		t.Errorf("only %d questions were compared", hidden)
+	}
+
+	h.SetProjects([]Project{{Name: "production", Hosted: true}, {Name: "docker.io", Public: true}})
+	for name, p := range all {
+		if err := h.Elsewhere(p, registry.Pull, registry.Repository); err != nil {
+			t.Errorf("%s, where no proxy is private: %v", name, err)
+		}
+	}
+}
+
 // No right has come to the table that the matrix does not ask for.
 func TestC3_MatrixIsWhole(t *testing.T) {
 	asked := map[right]bool{}

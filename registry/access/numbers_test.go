@@ -79,7 +79,7 @@ func TestRobotsByNumber(t *testing.T) {
 	}
 	const rights = "production:repository:pull production:repository:push production:tag:create"
 	want := `create robot robot$production+ci production:repository:pull
-update robot robot$production+ci enabled ` + rights + `
+update robot robot$production+ci until ` + end.UTC().Format(time.RFC3339) + ` enabled ` + rights + `
 update robot robot$production+ci secret
 update robot robot$production+ci secret
 update robot robot$production+ci disabled ` + rights + `
@@ -320,6 +320,13 @@ func TestNumbersAreRefused(t *testing.T) {
 	}))
 	if _, err := h.UpdateRobot(ctx, "test", r.ID, func(r *catalog.Robot) error { r.Description = "old"; return nil }); err != nil {
 		t.Errorf("what has expired is described: %v", err)
+	}
+	// Another secret alone would be of no use.
+	if _, _, err := h.RenewRobot(ctx, "test", r.FullName(), End{}); code(err) != Invalid || !strings.Contains(err.Error(), "has expired") {
+		t.Errorf("what has expired is renewed: %v", err)
+	}
+	if _, _, err := h.RenewRobot(ctx, "test", r.FullName(), End{true, time.Now().Add(time.Hour)}); err != nil {
+		t.Errorf("what has expired is renewed, with another end: %v", err)
 	}
 }
 

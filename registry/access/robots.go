@@ -135,24 +135,53 @@ func summary(r catalog.Robot) string {
 	return strings.Join(parts, " ")
 }
 
-// RenewRobot gives a robot another secret, and another end (zero: none). The old secret is void
-// at once.
-func (a *Access) RenewRobot(ctx context.Context, by, full string, expires time.Time) (secret string, err error) {
+// End is when a robot that is renewed ends from then on. The zero value leaves it as it is.
+type End struct {
+	Change bool
+	At     time.Time // zero: it has no end
+}
+
+// RenewRobot gives a robot another secret, and another end if there is to be one, and returns the secret and
+// the end that it has then. The old secret is void at once. One that has expired has to get another end: the
+// secret would be of no use.
+func (a *Access) RenewRobot(ctx context.Context, by, full string, end End) (secret string, expires time.Time, err error) {
 	project, name, err := SplitRobot(full)
 	if err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
-	if err := checkEnd(expires); err != nil {
-		return "", err
+	detail := "secret"
+	if end.Change {
+		if err := checkEnd(end.At); err != nil {
+			return "", time.Time{}, err
+		}
+		detail += ", " + endsAt(end.At)
 	}
 	secret = newSecret()
-	err = a.change(ctx, deed{by, registry.Update, Robots, full, "secret"}, func(tx *catalog.Tx) error {
+	err = a.change(ctx, deed{by, registry.Update, Robots, full, detail}, func(tx *catalog.Tx) error {
+		expires = end.At
+		if !end.Change {
+			r, err := tx.Robot(project, name)
+			if err != nil {
+				return err
+			}
+			if expires = r.ExpiresAt; checkEnd(expires) != nil {
+				return invalid("%s has expired, and another secret changes nothing of that: give it another number of days as well, or 0 for no end", full)
+			}
+		}
 		return tx.RenewRobot(project, name, sumOf(secret), expires)
 	})
 	if err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
-	return secret, nil
+	return secret, expires, nil
+}
+
+// endsAt is what the audit log says of the end of a robot.
+func endsAt(expires time.Time) string {
+	if expires.IsZero() {
+		return "without an end"
+	}
+	return "until " + expires.UTC().Format(time.RFC3339)
 }
 
 // DisableRobot shuts a robot out at once, or lets it in again.

@@ -48,6 +48,9 @@ func (a *Access) UpdateRobot(ctx context.Context, by string, id int64, change fu
 	if is.Disabled != was.Disabled {
 		detail = map[bool]string{true: "disabled ", false: "enabled "}[is.Disabled] + detail
 	}
+	if !is.ExpiresAt.Equal(was.ExpiresAt) {
+		detail = endsAt(is.ExpiresAt) + " " + detail
+	}
 	err = a.change(ctx, deed{by, registry.Update, Robots, was.FullName(), detail}, func(tx *catalog.Tx) error {
 		// Another change may have come first: this one is made to what is there now.
 		now, err := tx.RobotByID(id)

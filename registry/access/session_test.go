@@ -1,68 +1,108 @@
 package access
 
 import (
-	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"roadstead/storage/catalog"
 )
 
-// aloneSessions are sessions of a node alone, none of whose methods can fail.
-type aloneSessions struct{ sessions }
-
-func (s *aloneSessions) begin(user int64, password string, now time.Time) string {
-	id, _ := s.sessions.begin(context.Background(), user, password, now)
-	return id
-}
-
-func (s *aloneSessions) find(id string, now time.Time) (session, bool) {
-	one, ok, _ := s.sessions.find(context.Background(), id, now)
+// session returns the session of an id at a time.
+func (h *house) session(id string, now time.Time) (session, bool) {
+	h.t.Helper()
+	one, ok, err := h.sessions.find(h.t.Context(), id, now)
+	h.must(err)
 	return one, ok
 }
 
+func (h *house) begun(user int64) string {
+	h.t.Helper()
+	id, err := h.sessions.begin(h.t.Context(), user, "", time.Now())
+	h.must(err)
+	return id
+}
+
 func TestASessionEnds(t *testing.T) {
-	var s aloneSessions
+	h := open(t)
 	now := time.Now()
-	id := s.begin(7, "", now)
-	if one, ok := s.find(id, now.Add(sessionAge-time.Second)); !ok || one.user != 7 {
+	id := h.begun(7)
+	if one, ok := h.session(id, now.Add(sessionAge-time.Second)); !ok || one.user != 7 {
 		t.Errorf("find = %+v, %v; want that of 7, true", one, ok)
 	}
-	if _, ok := s.find(id, now.Add(sessionAge)); ok {
+	if _, ok := h.session(id, now.Add(sessionAge+time.Second)); ok {
 		t.Error("found after its age")
 	}
-	if _, ok := s.find("", now); ok {
+	if _, ok := h.session("", now); ok {
 		t.Error("nothing is a session")
 	}
-	if other := s.begin(7, "", now); other == id || len(id) != 43 {
-		t.Errorf("ids %q and %q; want 256 bits each, and different ones", id, other)
+	if other := h.begun(7); other == id || len(id) != 64 {
+		t.Errorf("ids %q and %q; want 256 bits each and 128 that only we make, and different ones", id, other)
 	}
-	s.end(t.Context(), id)
-	if _, ok := s.find(id, now); ok {
+	h.must(h.sessions.end(t.Context(), id))
+	if _, ok := h.session(id, now); ok {
 		t.Error("found after its end")
 	}
 }
 
 func TestSessionsAreBounded(t *testing.T) {
-	var s aloneSessions
-	now := time.Now()
-	first := s.begin(1, "", now)
-	mine := s.begin(2, "", now)
-	for i := range maxUserSessions {
-		s.begin(1, "", now.Add(time.Duration(i+1)*time.Second))
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		first := h.begun(1)
+		mine := h.begun(2)
+		var last string
+		for range maxUserSessions {
+			time.Sleep(time.Second)
+			last = h.begun(1)
+		}
+		for name, want := range map[string]bool{first: false, mine: true, last: true} {
+			if _, ok := h.session(name, time.Now()); ok != want {
+				t.Errorf("the first, another's and the last are %q, %q, %q: %q is a session: %v, want %v", first, mine, last, name, ok, want)
+			}
+		}
+		time.Sleep(24 * time.Hour)
+		h.begun(3)
+		for _, id := range []string{mine, last} {
+			hash, _ := h.sessions.hash(id)
+			if _, err := h.db.Session(t.Context(), hash); !errors.Is(err, catalog.ErrNotFound) {
+				t.Errorf("a day later there is still one that is over: %v", err)
+			}
+		}
+	})
+}
+
+// Whoever is signed in stays so when the server starts again, and whoever has signed out, is disabled or has
+// another password does not.
+func TestARestartEndsNoSession(t *testing.T) {
+	h := open(t)
+	ctx := t.Context()
+	signedIn := func(a *Access, id string) bool {
+		t.Helper()
+		_, ok, err := a.SessionOf(visit("/c/", id))
+		h.must(err)
+		return ok
 	}
-	if _, ok := s.find(first, now); ok {
-		t.Error("a user has more sessions than it may have")
+	ids := map[string]string{}
+	for _, name := range []string{"stays", "disabled", "changed", "out"} {
+		h.must(h.AddUser(ctx, "test", NewUser{Name: name, Password: password}))
+		id, err := h.SignIn(ctx, name, password, here)
+		h.must(err)
+		if ids[name] = id; !signedIn(h.Access, id) {
+			t.Fatalf("%s is not signed in", name)
+		}
 	}
-	if _, ok := s.find(mine, now); !ok {
-		t.Error("a user's many sessions ended another's")
-	}
-	if len(s.all) != maxUserSessions+1 {
-		t.Errorf("%d sessions, want %d", len(s.all), maxUserSessions+1)
-	}
-	s.begin(3, "", now.Add(24*time.Hour))
-	if len(s.all) != 1 {
-		t.Errorf("%d sessions a day later, want only the new one", len(s.all))
+	h.must(h.DisableUser(ctx, "test", "disabled", true), h.SetPassword(ctx, "test", "changed", "Another-Horse-2"),
+		h.SignOut(httptest.NewRecorder(), visit("/c/", ids["out"])))
+	h.must(h.DisableUser(ctx, "test", "disabled", false)) // who is let in again is not signed in by that
+	for _, a := range []*Access{h.Access, h.again()} {
+		for name, id := range ids {
+			if got, want := signedIn(a, id), name == "stays"; got != want {
+				t.Errorf("%s is signed in: %v, want %v (after a restart: %v)", name, got, want, a != h.Access)
+			}
+		}
 	}
 }
 

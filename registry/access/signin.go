@@ -71,7 +71,7 @@ func (a *Access) KeepSession(w http.ResponseWriter, r *http.Request, id string) 
 // SessionOf returns the session of the browser that sent a request. There is none in a request to
 // the registry API or the token service, whatever cookie it has, and none once its user is disabled,
 // has gone or has another password (FAULTS C14). An error says that it cannot be told whether there is
-// one, because the database is away that a cluster has them in: then nobody is signed in.
+// one, because the database is away that they are in: then nobody is signed in.
 func (a *Access) SessionOf(r *http.Request) (s Session, ok bool, err error) {
 	u, one, ok, err := a.visitor(r)
 	if !ok {
@@ -91,8 +91,8 @@ func (a *Access) visitor(r *http.Request) (*user, session, bool, error) {
 		return nil, session{}, false, err
 	}
 	u := a.now.Load().users[one.user]
-	if !one.of(u) && a.sessions.shared != nil {
-		// At another node the user may have been given another password just now, and be signed in by it.
+	if !one.of(u) {
+		// Elsewhere the user may have been given another password just now, and be signed in by it.
 		a.refresh(r.Context())
 		u = a.now.Load().users[one.user]
 	}

@@ -12,6 +12,7 @@ type snapshot struct {
 	generation int64
 	projects   map[string]Project
 	open       bool // everything is for everybody: nothing is private, and nothing can be pushed to
+	secluded   bool // a proxy is private
 
 	anyoneCreates bool // projects
 
@@ -49,6 +50,7 @@ func newSnapshot(accounts catalog.Accounts, projects []Project, oidc *OIDC) *sna
 	for _, p := range projects {
 		s.projects[p.Name] = p
 		s.open = s.open && p.Public && !p.Hosted
+		s.secluded = s.secluded || !p.Public && !p.Hosted
 	}
 	groups := map[string][]catalog.Member{}
 	for _, u := range accounts.Users {

@@ -43,8 +43,10 @@ type Explainer struct {
 	// none of the registries cached here.
 	Self []string
 
-	// URL is this server as a client would write it: "https://mirror.example.com". "": nobody knows.
-	URL string
+	// URL is this server as a client would write it: "https://mirror.example.com". "": nobody knows, and
+	// where one is written nevertheless, it is http with Plain.
+	URL   string
+	Plain bool
 }
 
 // Explanation is what becomes of an image.
@@ -176,9 +178,17 @@ func (x Explainer) step(image rewrite.Image, s registries.Step) Step {
 	return one
 }
 
+// Scheme is what the URL of a server begins with, which has no certificate when it is plain.
+func Scheme(plain bool) string {
+	if plain {
+		return "http://"
+	}
+	return "https://"
+}
+
 // plain are the two ways to an image that need no registries.yaml.
 func (x Explainer) plain(image rewrite.Image) []Way {
-	self := cmp.Or(x.URL, "https://<this-server>")
+	self := cmp.Or(x.URL, Scheme(x.Plain)+"<this-server>")
 	way := func(client, name, ns string) Way {
 		at := func(kind, reference string) string {
 			text := self + "/v2/" + name + "/" + kind + "/" + reference

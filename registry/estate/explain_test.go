@@ -49,3 +49,24 @@ func TestNamesThatAreNoneTellOfNoProject(t *testing.T) {
 		}
 	}
 }
+
+// Where nobody knows the URL of the server, it is written as clients of one with a certificate, or without,
+// would have it.
+func TestTheSchemeWithoutAURL(t *testing.T) {
+	table, err := rewrite.NewTable([]rewrite.Project{{Name: "quay.io"}}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for plain, want := range map[bool]string{false: "https://<this-server>/v2", true: "http://<this-server>/v2"} {
+		x := Explainer{Table: table, Plain: plain, Hosted: func(string) bool { return false }, Upstream: func(registry.Repo, string) []string { return nil }}
+		e, err := x.Explain(t.Context(), rewrite.Image{Host: "quay.io", Name: "team/app", Tag: "1"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range e.Ways {
+			if got := way.Steps[0].Endpoint; got != want {
+				t.Errorf("plain %t, %s: %s, want %s", plain, way.Client, got, want)
+			}
+		}
+	}
+}

@@ -20,6 +20,10 @@ type Access interface {
 	// (nothing says whether it exists). It looks at nothing but memory.
 	Authorize(p registry.Principal, a registry.Action, r registry.Resource) error
 
+	// Elsewhere is as Authorize, for what is asked of a registry that no project here stands for. Nil: the
+	// caller may be told so.
+	Elsewhere(p registry.Principal, a registry.Action, k registry.Kind) error
+
 	// Challenge is the WWW-Authenticate header of a 401. A scope is like
 	// "repository:production/web:pull,push".
 	Challenge(r *http.Request, scopes ...string) string
@@ -44,6 +48,8 @@ func (s *Server) enter(res *response, r *http.Request, row *route) error {
 	if belongs(res.target.kind) {
 		ns, _ := param(r.URL.RawQuery, "ns")
 		res.repo, unrouted = s.resolve(r.Host, ns, res.target.name)
+		res.named = ns != ""
+		res.elsewhere = res.named && errors.Is(unrouted, registry.NameUnknown) && !s.config.Known(first(res.target.name))
 	}
 	if s.config.Access == nil {
 		switch {
@@ -88,6 +94,12 @@ func (s *Server) resolve(host, ns, name string) (registry.Repo, error) {
 	return registry.SplitRepo(name), err
 }
 
+// first is the component of a name that may be a project.
+func first(name string) string {
+	project, _, _ := strings.Cut(name, "/")
+	return project
+}
+
 // hosted reports whether a project can be pushed to.
 func (s *Server) hosted(project string) bool {
 	return s.config.Writer != nil && s.config.Uploader != nil && s.config.Hosted(project)
@@ -98,7 +110,23 @@ func (s *Server) writable(res *response, row *route) error {
 	if !row.hosted || s.hosted(res.repo.Project) {
 		return nil
 	}
-	return invalid(registry.Denied, "project "+res.repo.Project+" is a proxy cache: it cannot be pushed to or deleted from")
+	return res.proxied()
+}
+
+// proxied says of a proxy that it cannot be pushed to, to whoever may know of it. Most who read it did not mean
+// that one but a project that is not there, and so is nothing to be hidden: the name would have led to it.
+func (res *response) proxied() error {
+	const never = ", a proxy cache, which cannot be pushed to or deleted from: "
+	proxy, name := res.repo.Project, res.target.name
+	switch project, _, deeper := strings.Cut(name, "/"); {
+	case project == proxy || res.named:
+		return invalid(registry.Denied, "project "+proxy+" is a proxy cache: it cannot be pushed to or deleted from")
+	case !deeper || registry.CheckProject(project) != nil:
+		return invalid(registry.Denied, "the name "+name+" has no project, so it is taken for one in "+proxy+never+"write PROJECT/"+name)
+	default:
+		return invalid(registry.Denied, "there is no project "+project+" here, so the name is taken for one in "+proxy+never+
+			"make the project with \"roadstead project create "+project+"\", or write the name of another")
+	}
 }
 
 // login asks for credentials where a client looks whether it needs any.
@@ -127,7 +155,12 @@ var errCredentials = &registry.Fault{Code: registry.Unauthorized, Message: "cred
 // authorize asks whether the caller may do what row is about in the repository.
 func (s *Server) authorize(res *response, r *http.Request, row *route) error {
 	access := s.config.Access
-	err := access.Authorize(res.principal, row.action, registry.Resource{Kind: row.kind, Repo: res.repo})
+	var err error
+	if res.elsewhere {
+		err = access.Elsewhere(res.principal, row.action, row.kind)
+	} else {
+		err = access.Authorize(res.principal, row.action, registry.Resource{Kind: row.kind, Repo: res.repo})
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -136,8 +169,10 @@ func (s *Server) authorize(res *response, r *http.Request, row *route) error {
 		return &challenge{access.Challenge(r, s.scopes(res, r, row)...)}
 	case errors.Is(err, registry.NameUnknown):
 		err = registry.NameUnknown // whatever else is said of it
-	case errors.Is(err, registry.Denied) && !s.may(res.principal, res.repo):
+	case errors.Is(err, registry.Denied) && (res.elsewhere || !s.may(res.principal, res.repo)):
 		err = registry.Denied
+	case errors.Is(err, registry.Denied) && s.config.Known(res.repo.Project) && !s.hosted(res.repo.Project):
+		err = res.proxied()
 	}
 	if verbOf(r.Method).writes() && res.owner() != "" {
 		// What nobody in particular is refused is in the ordinary log: anybody could fill the

@@ -126,9 +126,18 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	t.Run("the reason to refuse a push is told", func(t *testing.T) {
-		_, body := p.ask(t, "PUT", repo+"/manifests/1")
-		if want := "project docker.io is a proxy cache: it cannot be pushed to"; !strings.Contains(string(body), want) {
-			t.Errorf("%s does not say %q", body, want)
+		for path, want := range map[string]string{
+			repo + "/manifests/1":                           "project docker.io is a proxy cache: it cannot be pushed to or deleted from",
+			"/v2/library/busybox/manifests/1?ns=docker.io":  "project docker.io is a proxy cache: it cannot be pushed to or deleted from",
+			"/v2/other/app/manifests/1":                     `there is no project other here, so the name is taken for one in docker.io, a proxy cache, which cannot be pushed to or deleted from: make the project with \"roadstead project create other\", or write the name of another`,
+			"/v2/app/manifests/1":                           "the name app has no project, so it is taken for one in docker.io, a proxy cache, which cannot be pushed to or deleted from: write PROJECT/app",
+			"/v2/not__a--project/app/blobs/uploads/upload1": "the name not__a--project/app has no project",
+		} {
+			resp, body := p.ask(t, "PUT", path)
+			checkError(t, resp, body, registry.Denied)
+			if !strings.Contains(string(body), `"message":"`+want) {
+				t.Errorf("%s: %s does not say %q", path, body, want)
+			}
 		}
 	})
 }

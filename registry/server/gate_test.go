@@ -20,6 +20,7 @@ import (
 type gate struct {
 	open bool  // GET /v2/ needs no credentials
 	busy error // what Identify says
+	told bool  // what Elsewhere says to everybody
 
 	mu     sync.Mutex
 	events []registry.Event
@@ -61,6 +62,14 @@ func (g *gate) Authorize(p registry.Principal, a registry.Action, r registry.Res
 	return &registry.Fault{Code: registry.Denied, Message: "no project is called " + r.Repo.Project}
 }
 
+// Elsewhere is as for a project that is not there: "private" can be named by ns as well.
+func (g *gate) Elsewhere(p registry.Principal, a registry.Action, k registry.Kind) error {
+	if g.told {
+		return nil
+	}
+	return g.Authorize(p, a, registry.Resource{Kind: k, Repo: registry.Repo{Project: "elsewhere"}})
+}
+
 func (g *gate) Challenge(_ *http.Request, scopes ...string) string {
 	return `Bearer realm="https://x/service/token",service="x",scope="` + strings.Join(scopes, " ") + `"`
 }
@@ -97,4 +106,5 @@ func (g *gate) records() []string {
 type allow struct{ gate }
 
 func (*allow) Authorize(registry.Principal, registry.Action, registry.Resource) error { return nil }
+func (*allow) Elsewhere(registry.Principal, registry.Action, registry.Kind) error     { return nil }
 func (*allow) Login(registry.Principal) error                                         { return nil }

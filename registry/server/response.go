@@ -39,7 +39,9 @@ type response struct {
 
 	target    target
 	repo      registry.Repo      // once it is known
-	principal registry.Principal // the same; nil without Config.Access
+	named     bool               // its registry is, by ns
+	elsewhere bool               // and no project stands for that
+	principal registry.Principal // as repo; nil without Config.Access
 	push      *push              // for a request that only a hosted project has; else nil
 	trace     registry.Trace
 	values    [3]string // of headers; here they cost no allocation each

@@ -224,6 +224,27 @@ func TestPrivateLooksLikeAbsent(t *testing.T) {
 	}
 }
 
+// Who may be told that no project stands for a registry is told at once, whatever credentials there are; what
+// is there is not told of, nor what is named without ns.
+func TestARegistryThatNoProjectStandsFor(t *testing.T) {
+	run, y, g, _ := newGate(t)
+	y.tag("private/web", "1", []byte(`{}`))
+	g.told = true
+	for _, header := range [][]string{nil, {"Authorization", "Basic eDp5"}, as("alien")} {
+		for _, method := range []string{"GET", "HEAD", "PUT"} {
+			resp, body := run.ask(t, method, "/v2/team/web/manifests/1?ns=absent", header...)
+			if resp.StatusCode != 404 || method != "HEAD" && !strings.Contains(string(body), "there is no project called absent") {
+				t.Errorf("%s as %q: %s %s", method, header, resp.Status, body)
+			}
+		}
+	}
+	for _, path := range []string{"/v2/web/manifests/1?ns=private", "/v2/absent/web/manifests/1", "/v2/absent/web/manifests/1?ns="} {
+		if resp, body := run.ask(t, "GET", path); resp.StatusCode != 401 {
+			t.Errorf("%s: %s %s", path, resp.Status, body)
+		}
+	}
+}
+
 func TestC17_ChecksBeforeConditionsAndRanges(t *testing.T) {
 	run, y, _, _ := newGate(t)
 	d := y.put("private/web", layer)

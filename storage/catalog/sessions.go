@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Session is a browser that is signed in at whichever node of a cluster.
+// Session is a browser that is signed in, at whichever node.
 type Session struct {
 	Hash  string // of what the browser has
 	User  int64  // its ID

@@ -16,10 +16,13 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// sharedSessions are the sessions of a cluster, in its catalog: whichever node a balancer sends a
-// browser to knows them, and they survive a restart. An id has a part that only nodes can make, so that
-// one that is made up costs no question.
-type sharedSessions struct {
+// sessions are who is logged in by a browser. They are in the catalog: a restart ends none, and whichever node
+// of a cluster a balancer sends a browser to knows them. What a user may is no part of them, and is looked up
+// at each request.
+//
+// An id has a part that only the nodes of a cluster can make, so that one that is made up costs no question.
+// Where there is one node, which has no secret, anybody can make it: that question is to a file.
+type sessions struct {
 	catalog *catalog.DB
 	key     []byte // of what only nodes can make
 
@@ -42,25 +45,25 @@ const (
 	idTag    = 16 // and of what only nodes can make
 )
 
-func newSharedSessions(db *catalog.DB, secret string) *sharedSessions {
-	return &sharedSessions{catalog: db, key: derived(secret, "sessions"), known: map[string]knownSession{}}
+func newSessions(db *catalog.DB, secret string) *sessions {
+	return &sessions{catalog: db, key: derived(secret, "sessions"), known: map[string]knownSession{}}
 }
 
 // newID makes an id.
-func (s *sharedSessions) newID() string {
+func (s *sessions) newID() string {
 	b := make([]byte, idRandom, idRandom+idTag)
 	rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(append(b, s.tag(b)...))
 }
 
-func (s *sharedSessions) tag(random []byte) []byte {
+func (s *sessions) tag(random []byte) []byte {
 	mac := hmac.New(sha256.New, s.key)
 	mac.Write(random)
 	return mac.Sum(nil)[:idTag]
 }
 
 // hash is what the catalog knows an id by; false for one that no node has made.
-func (s *sharedSessions) hash(id string) (string, bool) {
+func (s *sessions) hash(id string) (string, bool) {
 	b, err := base64.RawURLEncoding.DecodeString(id)
 	if err != nil || len(b) != idRandom+idTag || !hmac.Equal(b[idRandom:], s.tag(b[:idRandom])) {
 		return "", false
@@ -69,7 +72,9 @@ func (s *sharedSessions) hash(id string) (string, bool) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), true
 }
 
-func (s *sharedSessions) begin(ctx context.Context, one session) (id string, err error) {
+// begin returns the id of a new session, of a user who has signed in by that password, as it is kept.
+func (s *sessions) begin(ctx context.Context, user int64, password string, now time.Time) (id string, err error) {
+	one := session{user, now.Add(sessionAge), proofOf(password)}
 	id = s.newID()
 	hash, _ := s.hash(id)
 	err = s.catalog.Durable(ctx, func(tx *catalog.Tx) error {
@@ -81,7 +86,8 @@ func (s *sharedSessions) begin(ctx context.Context, one session) (id string, err
 	return id, nil
 }
 
-func (s *sharedSessions) find(ctx context.Context, id string, now time.Time) (session, bool, error) {
+// find returns a session that has not ended. An error says that it is not known.
+func (s *sessions) find(ctx context.Context, id string, now time.Time) (session, bool, error) {
 	hash, ok := s.hash(id)
 	if !ok {
 		return session{}, false, nil
@@ -110,7 +116,8 @@ func (s *sharedSessions) find(ctx context.Context, id string, now time.Time) (se
 	return one, now.Before(one.until), nil
 }
 
-func (s *sharedSessions) end(ctx context.Context, id string) error {
+// end ends a session, if there is one.
+func (s *sessions) end(ctx context.Context, id string) error {
 	hash, ok := s.hash(id)
 	if !ok {
 		return nil
@@ -120,7 +127,15 @@ func (s *sharedSessions) end(ctx context.Context, id string) error {
 	return unanswered(err)
 }
 
-func (s *sharedSessions) forget(hash string) {
+// sweep has those of users asked for again who are disabled or have gone, or who have another password: one
+// that is enabled again is not logged in by what was known.
+func (s *sessions) sweep(users map[int64]*user) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.known, func(_ string, one knownSession) bool { return !one.of(users[one.user]) })
+}
+
+func (s *sessions) forget(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.known, hash)
