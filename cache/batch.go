@@ -256,7 +256,9 @@ func (b *Batch) bring(ctx context.Context, next *batchBlob, step func(done, tota
 		switch why := b.halted(i.Repo.Project); {
 		case w.stopped(ctx):
 		case b.dry:
-			w.found(ctx, next.blob)
+			if err := w.spared(ctx, next.blob); err != nil {
+				w.fail(fmt.Errorf("blob %s: %w", next.blob.Digest, err))
+			}
 		case why != nil && !w.found(ctx, next.blob):
 			w.fail(why)
 		case why == nil:
