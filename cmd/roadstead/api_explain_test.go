@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -17,7 +19,8 @@ type explained struct {
 			Outcomes []struct {
 				Here *struct {
 					Clause, Project, Refused, State string
-					Stored, Asks                    bool
+					Stored, Asks, Offline           bool
+					TTL                             int64 `json:"ttl_seconds"`
 					Upstream                        []string
 				}
 			}
@@ -72,6 +75,46 @@ func TestExplainByAPI(t *testing.T) {
 	}
 	for _, body := range []string{`{"image":"a b"}`, `{"image":"busybox","registries":"a: ["}`, `{"image":"busybox","registries":"mirrors: { a: { endpoint: [ ` + strings.Repeat("a,", 11) + ` ] } }"}`} {
 		b.ask(400, "POST", "/api/roadstead/v1/explain", body)
+	}
+}
+
+// A server that is offline asks nobody, and says so: by the API, and by the command beside it and without it.
+func TestExplainOffline(t *testing.T) {
+	b := openBureau(t)
+	b.ask(200, "POST", "/api/roadstead/v1/projects/declared.example/repositories/team%252Fapp/tags/v1/refresh", "")
+	b.more["offline"] = true
+	rewriteConfiguration(t, b.config, b.projects, b.more)
+	b.signal(syscall.SIGHUP)
+	b.wait("configuration reloaded")
+	tell := func(image string) (here []string) {
+		t.Helper()
+		e, text := b.explain("admin", fmt.Sprintf(`{"image":"declared.example/team/app:%s"}`, image))
+		for _, w := range e.Ways {
+			h := w.Steps[0].Outcomes[0].Here
+			if h == nil || !h.Offline || h.Asks || h.TTL != 0 {
+				t.Fatalf("%s: %s", image, text)
+			}
+			here = append(here, h.State)
+		}
+		return here
+	}
+	if got := append(tell("v1"), tell("none")...); !slices.Equal(got, []string{"fresh", "fresh", "absent", "absent"}) {
+		t.Errorf("the states are %q", got)
+	}
+	for _, running := range []bool{true, false} {
+		if !running {
+			b.signal(syscall.SIGTERM)
+			b.exit()
+		}
+		for image, want := range map[string]string{
+			"v1":   "here: served, however old: checked ",
+			"none": "here: not here yet\n     here: offline: no upstream is asked; a pull is 503\n",
+		} {
+			out, _, status := command("explain", "--config", b.config, "declared.example/team/app:"+image)
+			if status != 0 || !strings.Contains(out, want) || strings.Contains(out, "asks") || strings.Contains(out, "good for") {
+				t.Errorf("running %v, %s: %d\n%s", running, image, status, out)
+			}
+		}
 	}
 }
 

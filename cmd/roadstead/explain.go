@@ -104,7 +104,7 @@ func (c *Explain) Run(std streams) error {
 // explainer says what becomes of images in a house that is only looked at.
 func (v view) explainer(server []string) (x estate.Explainer, done func(), err error) {
 	var u upstreams
-	x = estate.Explainer{Table: v.table, Upstream: u.urls, Self: selves(v.cfg, server)}
+	x = estate.Explainer{Table: v.table, Upstream: u.urls, Offline: v.cfg.Offline, Self: selves(v.cfg, server)}
 	for _, s := range append(server, v.cfg.URL) {
 		if u, err := url.Parse(s); err == nil && u.Host != "" && x.URL == "" {
 			x.URL = u.Scheme + "://" + u.Host
