@@ -138,7 +138,9 @@ func TestDryRunOfWhatOthersHave(t *testing.T) {
 				t.Errorf("private %v, dry %v: %+v", private, dry, p)
 			}
 		}
-		if asks := o.asks(); slices.ContainsFunc(asks, func(s string) bool { return strings.HasPrefix(s, "blob library/b") || strings.HasPrefix(s, "blob library/c") }) {
+		if asks := o.asks(); slices.ContainsFunc(asks, func(s string) bool {
+			return strings.HasPrefix(s, "blob library/b") || strings.HasPrefix(s, "blob library/c")
+		}) {
 			t.Errorf("private %v: blobs that are here came: %q", private, asks)
 		}
 	}

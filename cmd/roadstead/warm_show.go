@@ -52,7 +52,9 @@ const (
 )
 
 func newWarming(std streams, dry bool) *warming {
-	w := &warming{std: std, out: std.out, err: std.err, dry: dry, told: map[string]string{}, layers: map[string]*mpb.Bar{}, said: time.Now()}
+	now := time.Now()
+	w := &warming{std: std, out: std.out, err: std.err, dry: dry, told: map[string]string{}, layers: map[string]*mpb.Bar{}, said: now}
+	w.trail = []mark{{at: now}} // the job has just begun: what has come by the first look has come since then
 	if !isTerminal(std.err) {
 		return w
 	}
