@@ -1,7 +1,12 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,6 +118,37 @@ func TestExplainOffline(t *testing.T) {
 			out, _, status := command("explain", "--config", b.config, "declared.example/team/app:"+image)
 			if status != 0 || !strings.Contains(out, want) || strings.Contains(out, "asks") || strings.Contains(out, "good for") {
 				t.Errorf("running %v, %s: %d\n%s", running, image, status, out)
+			}
+		}
+	}
+}
+
+// What is said to be here after a probe is what there is then: the tag that it had the server fetch, and
+// what was found of its signature.
+func TestExplainAfterAProbe(t *testing.T) {
+	b := openBureau(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := proxied(b.up)
+	signed["verify"] = map[string]any{"keys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}}
+	b.projects["signed.example"] = signed
+	rewriteConfiguration(t, b.config, b.projects, b.more)
+	b.signal(syscall.SIGHUP)
+	b.wait("configuration reloaded")
+	for project, want := range map[string][]string{
+		"declared.example": {"200 OK", "here: fresh: checked ", ", stored, with ", "here: no pull asks upstream"},
+		"signed.example":   {"403 Forbidden", "here: signature, enforce: not verified: "},
+	} {
+		out, errs, status := command("explain", "--config", b.config, "--server", b.url, "--probe", project+"/team/app:v1")
+		for _, text := range want {
+			if status != 0 || !strings.Contains(out, text) || strings.Contains(out, "not here yet") || strings.Contains(out, "not looked at yet") {
+				t.Errorf("%s: %d %s\n%s\nwithout %q", project, status, errs, out, text)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"roadstead/cache"
 	"roadstead/registry/estate"
@@ -86,6 +87,9 @@ func (c *Explain) Run(std streams) error {
 				return errors.New("nobody knows where this server is: give --server URL, or set \"url\" in the configuration")
 			}
 			probe(ctx, one)
+			if err := lookAfter(ctx, x, image, one); err != nil {
+				return err
+			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -99,6 +103,43 @@ func (c *Explain) Run(std streams) error {
 		return out.Encode(all)
 	}
 	return printExplanations(std.out, all)
+}
+
+// hearsay is how long the catalog may take to hear of what a probe has had the server do: that waits up to
+// three seconds for a quiet moment before it writes down what has come.
+const hearsay = 4 * time.Second
+
+// lookAfter looks again at what is here, after a probe, for that has changed it.
+func lookAfter(ctx context.Context, x estate.Explainer, image rewrite.Image, e estate.Explanation) error {
+	for end := time.Now().Add(hearsay); ; {
+		if err := x.Look(ctx, image, e); err != nil || x.Cache == nil || heard(e) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// heard reports whether the catalog has all that the answers of this server have brought into it.
+func heard(e estate.Explanation) bool {
+	for _, w := range e.Ways {
+		for _, s := range w.Steps {
+			for _, o := range s.Outcomes {
+				if o.Here == nil || o.Here.Hosted || o.Here.Refused != "" || len(o.Probes) == 0 {
+					continue
+				}
+				status, p := o.Probes[len(o.Probes)-1].Status, o.Here.Policy
+				judged := p == nil || p.Verify == "" || p.Verified || p.Why != ""
+				if status == http.StatusOK && !(o.Here.Stored && judged) || status == http.StatusForbidden && !judged {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // explainer says what becomes of images in a house that is only looked at.

@@ -152,7 +152,12 @@ func (x Explainer) Explain(ctx context.Context, image rewrite.Image, f *registri
 			all.Ways = append(all.Ways, w)
 		}
 	}
-	for _, w := range all.Ways {
+	return all, x.Look(ctx, image, all)
+}
+
+// Look has each Here of an explanation of the image be what it is now.
+func (x Explainer) Look(ctx context.Context, image rewrite.Image, e Explanation) error {
+	for _, w := range e.Ways {
 		for _, s := range w.Steps {
 			for i := range s.Outcomes {
 				if !s.Self {
@@ -160,13 +165,13 @@ func (x Explainer) Explain(ctx context.Context, image rewrite.Image, f *registri
 				}
 				here, err := x.here(ctx, s.Outcomes[i].Requests, s.NS, image)
 				if err != nil {
-					return Explanation{}, err
+					return err
 				}
 				s.Outcomes[i].Here = &here
 			}
 		}
 	}
-	return all, nil
+	return nil
 }
 
 func (x Explainer) step(image rewrite.Image, s registries.Step) Step {
