@@ -123,6 +123,33 @@ func TestExplainOffline(t *testing.T) {
 	}
 }
 
+// Where nobody has said where this server is, the command says what it takes for it.
+func TestExplainSaysWhatItGuesses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "registries.yaml", "mirrors: { docker.io: { endpoint: [ 'https://mirror.example:5000', 'https://quay.io' ] } }")
+	write(t, "roadstead.yaml", "url: https://mirror.example:5000\n")
+	for _, row := range []struct {
+		args string
+		want string
+	}{
+		{"--registries registries.yaml busybox", "mirror.example:5000 is taken for this server, as no registry cached here is called that; "},
+		{"--registries registries.yaml --json busybox alpine", "mirror.example:5000 is taken for this server, as no registry cached here is called that; "},
+		{"--registries registries.yaml --server https://other.example busybox", ""},
+		{"--registries registries.yaml --config roadstead.yaml busybox", ""},
+		{"busybox", ""},
+	} {
+		args := strings.Fields("explain " + row.args)
+		if !strings.Contains(row.args, "--config") {
+			write(t, "bare.yaml", "{}\n")
+			args = append(args, "--config", "bare.yaml")
+		}
+		_, errs, status := command(args...)
+		if status != 0 || !strings.HasPrefix(errs, row.want) || strings.Count(errs, "\n") > 1 || row.want == "" && errs != "" {
+			t.Errorf("%s: %d, %q, want %q", row.args, status, errs, row.want)
+		}
+	}
+}
+
 // What is said to be here after a probe is what there is then: the tag that it had the server fetch, and
 // what was found of its signature.
 func TestExplainAfterAProbe(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -96,6 +97,9 @@ func (c *Explain) Run(std streams) error {
 		}
 		all = append(all, one)
 	}
+	if hosts := guessed(x, f, all); len(hosts) > 0 {
+		fmt.Fprintf(std.err, "%s is taken for this server, as no registry cached here is called that; --server URL, or \"url\" in the configuration, says which is\n", strings.Join(hosts, ", "))
+	}
 	if c.JSON {
 		out := json.NewEncoder(std.out)
 		out.SetEscapeHTML(false)
@@ -103,6 +107,24 @@ func (c *Explain) Run(std streams) error {
 		return out.Encode(all)
 	}
 	return printExplanations(std.out, all)
+}
+
+// guessed are the endpoints of a registries.yaml that are taken for this server because nobody has said where
+// it is.
+func guessed(x estate.Explainer, f *registries.File, all []estate.Explanation) (hosts []string) {
+	if f == nil || len(x.Self) > 0 {
+		return nil
+	}
+	for _, e := range all {
+		for _, w := range e.Ways {
+			for _, s := range w.Steps {
+				if u, err := url.Parse(s.Endpoint); err == nil && s.Self && !slices.Contains(hosts, u.Host) {
+					hosts = append(hosts, u.Host)
+				}
+			}
+		}
+	}
+	return hosts
 }
 
 // hearsay is how long the catalog may take to hear of what a probe has had the server do: that waits up to
