@@ -119,7 +119,7 @@ const (
 type BatchOrder struct {
 	Targets    []Target
 	Platforms  []string // none: all
-	Dry        bool     // manifests are brought, by which is found what is missing, and nothing else
+	Dry        bool     // manifests are brought, by which is found what is missing, and no blob; upstream is asked whether it has those that others have brought
 	Signatures bool     // also where the project does not look at them
 }
 

@@ -77,7 +77,7 @@ func (c *Explain) Run(std streams) error {
 		return err
 	}
 	defer done()
-	all := []estate.Explanation{}
+	all, patience := []estate.Explanation{}, hearsay
 	for _, image := range images {
 		one, err := x.Explain(ctx, image, f)
 		if err != nil {
@@ -88,8 +88,12 @@ func (c *Explain) Run(std streams) error {
 				return errors.New("nobody knows where this server is: give --server URL, or set \"url\" in the configuration")
 			}
 			probe(ctx, one)
-			if err := lookAfter(ctx, x, image, one); err != nil {
+			known, err := lookAfter(ctx, x, image, one, patience)
+			if err != nil {
 				return err
+			}
+			if !known {
+				patience = 0 // whoever answers has another catalog, and the next image would wait in vain too
 			}
 		}
 		if ctx.Err() != nil {
@@ -131,18 +135,20 @@ func guessed(x estate.Explainer, f *registries.File, all []estate.Explanation) (
 // three seconds for a quiet moment before it writes down what has come.
 const hearsay = 4 * time.Second
 
-// lookAfter looks again at what is here, after a probe, for that has changed it.
-func lookAfter(ctx context.Context, x estate.Explainer, image rewrite.Image, e estate.Explanation) error {
-	for end := time.Now().Add(hearsay); ; {
-		if err := x.Look(ctx, image, e); err != nil || x.Cache == nil || heard(e) || time.Now().After(end) {
-			return err
+// lookAfter looks again at what is here, after a probe, for that has changed it. It reports whether the
+// catalog has heard of that in time.
+func lookAfter(ctx context.Context, x estate.Explainer, image rewrite.Image, e estate.Explanation, patience time.Duration) (known bool, err error) {
+	for end := time.Now().Add(patience); ctx.Err() == nil; {
+		err = x.Look(ctx, image, e)
+		if known = heard(e); err != nil || x.Cache == nil || known || time.Now().After(end) {
+			return known, err
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
+	return false, context.Cause(ctx)
 }
 
 // heard reports whether the catalog has all that the answers of this server have brought into it.
