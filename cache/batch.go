@@ -119,7 +119,7 @@ const (
 type BatchOrder struct {
 	Targets    []Target
 	Platforms  []string // none: all
-	Dry        bool     // manifests are brought, by which is found what is missing, and nothing else
+	Dry        bool     // manifests are brought, by which is found what is missing, and no blob; upstream is asked whether it has those that others have brought
 	Signatures bool     // also where the project does not look at them
 }
 
@@ -256,7 +256,9 @@ func (b *Batch) bring(ctx context.Context, next *batchBlob, step func(done, tota
 		switch why := b.halted(i.Repo.Project); {
 		case w.stopped(ctx):
 		case b.dry:
-			w.found(ctx, next.blob)
+			if err := w.spared(ctx, next.blob); err != nil {
+				w.fail(fmt.Errorf("blob %s: %w", next.blob.Digest, err))
+			}
 		case why != nil && !w.found(ctx, next.blob):
 			w.fail(why)
 		case why == nil:

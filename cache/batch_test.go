@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"roadstead/registry"
 )
@@ -98,6 +100,84 @@ func TestBatch(t *testing.T) {
 	}
 	wantAsks(t, o)
 	agree(t, h)
+}
+
+// A dry run counts as missing what a warm-up would download: not what another repository has brought, be
+// it that nobody may read it there, when upstream says that this one has it too.
+func TestDryRunOfWhatOthersHave(t *testing.T) {
+	o := newOrigin()
+	shared := noise(300<<10, 1)
+	quay := registry.Repo{Project: "quay.io", Name: "library/c"}
+	for _, name := range []string{"library/a", "library/b", "library/c", "library/none"} {
+		o.putImage(t, name, "1", shared)
+	}
+	o.set(func() {
+		maps.DeleteFunc(o.blobs, func(at string, _ []byte) bool { return strings.HasPrefix(at, "library/none@") })
+	})
+	for _, private := range []bool{false, true} {
+		h := newHouse(t, t.TempDir(), Config{Projects: []Project{
+			{Name: "docker.io", Upstream: o, Private: private, TTL: time.Hour}, {Name: "quay.io", Upstream: o, Private: private, TTL: time.Hour},
+		}})
+		if err := listed(t, h, []Target{{hub("library/a"), "1"}}, false).Run(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if private {
+			h.settle(t) // else the catalog may not know yet who could lend it
+		}
+		targets := []Target{{hub("library/a"), "1"}, {hub("library/b"), "1"}, {quay, "1"}}
+		for _, dry := range []bool{true, false} {
+			b := listed(t, h, targets, dry)
+			if err := b.Run(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			p := b.Look(-1)
+			for _, i := range p.Images {
+				if i.State != ImageHere || i.Done != i.Total {
+					t.Errorf("private %v, dry %v: %+v", private, dry, i)
+				}
+			}
+			if p.Done != p.Total || p.Blobs != 0 {
+				t.Errorf("private %v, dry %v: %+v", private, dry, p)
+			}
+		}
+		if asks := o.asks(); slices.ContainsFunc(asks, func(s string) bool {
+			return strings.HasPrefix(s, "blob library/b") || strings.HasPrefix(s, "blob library/c")
+		}) {
+			t.Errorf("private %v: blobs that are here came: %q", private, asks)
+		}
+	}
+
+	// Of these the last repository has nothing by its upstream's word, and then nobody can be asked.
+	h := newHouse(t, t.TempDir(), Config{Projects: []Project{{Name: "docker.io", Upstream: o, Private: true, TTL: time.Hour}, {Name: "quay.io", Upstream: o, Private: true, TTL: time.Hour}}})
+	if err := listed(t, h, []Target{{hub("library/a"), "1"}}, false).Run(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t)
+	none := registry.Repo{Project: "quay.io", Name: "library/none"}
+	for _, row := range []struct {
+		fail error
+		want ImageState
+	}{{nil, ImageMissing}, {&registry.Fault{Code: registry.Unavailable, Message: "away"}, ImageFailed}} {
+		o.set(func() {
+			o.fail = func(question, _, _ string) error {
+				if question == "stat" {
+					return row.fail
+				}
+				return nil
+			}
+		})
+		target := Target{none, "1"}
+		if row.fail != nil {
+			target.Repo = quay
+		}
+		b := listed(t, h, []Target{target}, true)
+		if err := b.Run(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if i := b.Look(-1).Images[0]; i.State != row.want || i.Done != 0 {
+			t.Errorf("upstream fails with %v: %+v", row.fail, i)
+		}
+	}
 }
 
 func listed(t *testing.T, h *house, targets []Target, dry bool) *Batch {

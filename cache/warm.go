@@ -209,6 +209,25 @@ func (w *warming) found(ctx context.Context, b *warmBlob) bool {
 	return true
 }
 
+// spared notes a blob as here that a warm-up would not download: also one that another repository has
+// brought, where upstream says that this one has it too, as Blob asks. The error is that upstream could not
+// be asked for that.
+func (w *warming) spared(ctx context.Context, b *warmBlob) error {
+	c, k := w.cache, contentKey{w.repo, b.Digest}
+	p, err := c.permitted(w.repo)
+	if err != nil || w.found(ctx, b) || p.Offline || !c.here(ctx, b.Digest) {
+		return err
+	}
+	if _, err := c.prove(ctx, p, k); err != nil {
+		if registry.Passing(err) {
+			return err
+		}
+		return nil // it is not here, and why it cannot be had a warm-up says
+	}
+	w.found(ctx, b)
+	return nil
+}
+
 // await waits until a flight is over, and tells how many bytes it has brought.
 func (f *flight) await(ctx context.Context, step func(written int64)) error {
 	for {

@@ -28,6 +28,9 @@ type bureau struct {
 	up       *registrytest.Registry
 	contract *registrytest.Contract
 	client   *http.Client
+	config   string                    // the file, which is made of
+	projects map[string]map[string]any // these
+	more     map[string]any            // and these
 }
 
 // openBureau starts one with the project declared.example, a proxy.
@@ -37,7 +40,9 @@ func openBureau(t *testing.T) *bureau {
 	b.up.PutImage("team/app", "v1", []byte("a layer"))
 	secret := filepath.Join(t.TempDir(), "admin")
 	write(t, secret, apiPassword)
-	b.process = serve(t, configuration(t, map[string]map[string]any{"declared.example": proxied(b.up)}, map[string]any{"admin_password_file": secret}))
+	b.projects, b.more = map[string]map[string]any{"declared.example": proxied(b.up)}, map[string]any{"admin_password_file": secret}
+	b.config = configuration(t, b.projects, b.more)
+	b.process = serve(t, b.config)
 	status, document := b.get("/api/openapi.json")
 	if status != 200 {
 		t.Fatalf("the document: %d %s", status, document)

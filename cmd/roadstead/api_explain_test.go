@@ -1,9 +1,16 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -17,7 +24,8 @@ type explained struct {
 			Outcomes []struct {
 				Here *struct {
 					Clause, Project, Refused, State string
-					Stored, Asks                    bool
+					Stored, Asks, Offline           bool
+					TTL                             int64 `json:"ttl_seconds"`
 					Upstream                        []string
 				}
 			}
@@ -72,6 +80,104 @@ func TestExplainByAPI(t *testing.T) {
 	}
 	for _, body := range []string{`{"image":"a b"}`, `{"image":"busybox","registries":"a: ["}`, `{"image":"busybox","registries":"mirrors: { a: { endpoint: [ ` + strings.Repeat("a,", 11) + ` ] } }"}`} {
 		b.ask(400, "POST", "/api/roadstead/v1/explain", body)
+	}
+}
+
+// A server that is offline asks nobody, and says so: by the API, and by the command beside it and without it.
+func TestExplainOffline(t *testing.T) {
+	b := openBureau(t)
+	b.ask(200, "POST", "/api/roadstead/v1/projects/declared.example/repositories/team%252Fapp/tags/v1/refresh", "")
+	b.more["offline"] = true
+	rewriteConfiguration(t, b.config, b.projects, b.more)
+	b.signal(syscall.SIGHUP)
+	b.wait("configuration reloaded")
+	tell := func(image string) (here []string) {
+		t.Helper()
+		e, text := b.explain("admin", fmt.Sprintf(`{"image":"declared.example/team/app:%s"}`, image))
+		for _, w := range e.Ways {
+			h := w.Steps[0].Outcomes[0].Here
+			if h == nil || !h.Offline || h.Asks || h.TTL != 0 {
+				t.Fatalf("%s: %s", image, text)
+			}
+			here = append(here, h.State)
+		}
+		return here
+	}
+	if got := append(tell("v1"), tell("none")...); !slices.Equal(got, []string{"fresh", "fresh", "absent", "absent"}) {
+		t.Errorf("the states are %q", got)
+	}
+	for _, running := range []bool{true, false} {
+		if !running {
+			b.signal(syscall.SIGTERM)
+			b.exit()
+		}
+		for image, want := range map[string]string{
+			"v1":   "here: served, however old: checked ",
+			"none": "here: not here yet\n     here: offline: no upstream is asked; a pull is 503\n",
+		} {
+			out, _, status := command("explain", "--config", b.config, "declared.example/team/app:"+image)
+			if status != 0 || !strings.Contains(out, want) || strings.Contains(out, "asks") || strings.Contains(out, "good for") {
+				t.Errorf("running %v, %s: %d\n%s", running, image, status, out)
+			}
+		}
+	}
+}
+
+// Where nobody has said where this server is, the command says what it takes for it.
+func TestExplainSaysWhatItGuesses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "registries.yaml", "mirrors: { docker.io: { endpoint: [ 'https://mirror.example:5000', 'https://quay.io' ] } }")
+	write(t, "roadstead.yaml", "url: https://mirror.example:5000\n")
+	for _, row := range []struct {
+		args string
+		want string
+	}{
+		{"--registries registries.yaml busybox", "mirror.example:5000 is taken for this server, as no registry cached here is called that; "},
+		{"--registries registries.yaml --json busybox alpine", "mirror.example:5000 is taken for this server, as no registry cached here is called that; "},
+		{"--registries registries.yaml --server https://other.example busybox", ""},
+		{"--registries registries.yaml --config roadstead.yaml busybox", ""},
+		{"busybox", ""},
+	} {
+		args := strings.Fields("explain " + row.args)
+		if !strings.Contains(row.args, "--config") {
+			write(t, "bare.yaml", "{}\n")
+			args = append(args, "--config", "bare.yaml")
+		}
+		_, errs, status := command(args...)
+		if status != 0 || !strings.HasPrefix(errs, row.want) || strings.Count(errs, "\n") > 1 || row.want == "" && errs != "" {
+			t.Errorf("%s: %d, %q, want %q", row.args, status, errs, row.want)
+		}
+	}
+}
+
+// What is said to be here after a probe is what there is then: the tag that it had the server fetch, and
+// what was found of its signature.
+func TestExplainAfterAProbe(t *testing.T) {
+	b := openBureau(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := proxied(b.up)
+	signed["verify"] = map[string]any{"keys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}}
+	b.projects["signed.example"] = signed
+	rewriteConfiguration(t, b.config, b.projects, b.more)
+	b.signal(syscall.SIGHUP)
+	b.wait("configuration reloaded")
+	for project, want := range map[string][]string{
+		"declared.example": {"200 OK", "here: fresh: checked ", ", stored, with ", "here: no pull asks upstream"},
+		"signed.example":   {"403 Forbidden", "here: signature, enforce: not verified: "},
+	} {
+		out, errs, status := command("explain", "--config", b.config, "--server", b.url, "--probe", project+"/team/app:v1")
+		for _, text := range want {
+			if status != 0 || !strings.Contains(out, text) || strings.Contains(out, "not here yet") || strings.Contains(out, "not looked at yet") {
+				t.Errorf("%s: %d %s\n%s\nwithout %q", project, status, errs, out, text)
+			}
+		}
 	}
 }
 

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
-
-	"roadstead/registry/hosted"
 )
 
 // Check is the command of that name.
@@ -72,7 +72,17 @@ func summary(w io.Writer, c Config) error {
 	if c.AdminPassword != "" {
 		fmt.Fprintln(w, "admin     has a password from the start")
 	}
-	fmt.Fprintf(w, "default   %s\n\n", cmp.Or(c.DefaultProject, "names without a project are unknown"))
+	fmt.Fprintf(w, "default   %s\n", cmp.Or(c.DefaultProject, "names without a project are unknown"))
+	for _, host := range slices.Sorted(maps.Keys(c.Hosts)) {
+		fmt.Fprintf(w, "host      %s is project %s\n", host, c.Hosts[host])
+	}
+	if len(c.PrivateNetworks) > 0 {
+		fmt.Fprintf(w, "private   upstreams may be in %s\n", joined(c.PrivateNetworks))
+	}
+	if err := writePlans(w, c); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PROJECT\tUPSTREAM\tNS\tTTL\tKEEP\tNOTES")
 	for _, p := range c.Projects {
@@ -132,65 +142,4 @@ func mapped(o OIDC) string {
 		text += ", group " + o.AdminGroup + " administrates"
 	}
 	return text
-}
-
-// hostedNotes are the notes of a project that people push to.
-func hostedNotes(p Project) []string {
-	all := []string{"private"}
-	if p.Public {
-		all[0] = "public"
-	}
-	if p.Quota > 0 {
-		all = append(all, "at most "+bytesText(p.Quota))
-	}
-	if len(p.Immutable) > 0 {
-		all = append(all, fmt.Sprintf("%d immutable", len(p.Immutable)))
-	}
-	return append(all, retention(p.Retain)...)
-}
-
-// retention says which tags stay, and when the others go; nothing when all stay.
-func retention(r Retain) []string {
-	var all []string
-	if r.Newest > 0 {
-		all = append(all, fmt.Sprintf("keeps the %d newest tags", r.Newest))
-	}
-	if r.Pulled > 0 {
-		all = append(all, "keeps tags pulled within "+durationText(r.Pulled))
-	}
-	if n := len(r.Rules); n > 0 {
-		all = append(all, fmt.Sprintf("keeps by %d %s", n, either(n == 1, "rule", "rules")))
-	}
-	switch {
-	case len(all) == 0 || r.Schedule == "":
-	case r.Schedule == hosted.Never:
-		all = append(all, "retires the others only by the command retain")
-	default:
-		all = append(all, "retires the others as planned by "+r.Schedule)
-	}
-	return all
-}
-
-// notes are what is worth knowing of a project at a glance.
-func notes(p Project) []string {
-	var all []string
-	add := func(yes bool, note string) {
-		if yes {
-			all = append(all, note)
-		}
-	}
-	add(!p.Public, "private")
-	add(p.Remote.Prefix != "", "prefix "+p.Remote.Prefix)
-	add(p.Remote.Username != "", "as user "+p.Remote.Username)
-	add(p.Remote.CredentialHelper != "", "credentials by "+p.Remote.CredentialHelper)
-	add(p.Remote.Insecure, "TLS NOT VERIFIED")
-	add(p.Remote.AllowPrivate, "may be on a private address")
-	add(p.Remote.Proxy == "direct", "no proxy")
-	add(p.Remote.Proxy != "" && p.Remote.Proxy != "direct", "by a proxy")
-	add(p.StaleFor > 0, "stale for "+durationText(p.StaleFor))
-	add(len(p.Allow) > 0, fmt.Sprintf("%d allowed", len(p.Allow)))
-	add(len(p.Deny) > 0, fmt.Sprintf("%d denied", len(p.Deny)))
-	add(len(p.Pin) > 0, fmt.Sprintf("%d pinned", len(p.Pin)))
-	add(!strings.Contains(p.Name, "."), "hides a Docker Hub organisation "+p.Name)
-	return all
 }

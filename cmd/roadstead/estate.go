@@ -32,8 +32,9 @@ func (h *House) newEstate() *estate.Estate {
 		Builtin: func(name string) bool { _, ok := builtinProject(name); return ok },
 		Cleaner: h.hosted, Read: h.data.Store.Read, Hosted: h.hosted, Cached: cached{h.cache}, Cache: h.cache,
 		// What is not served answers nobody either, for whatever reason.
-		Down: func(project string) bool { return h.misfit(project) || h.upstreams.down(project) },
-		Node: h.nodes.name(), File: h.cfg.File,
+		Down:    func(project string) bool { return h.misfit(project) || h.upstreams.down(project) },
+		Offline: func() bool { return h.inForce.Load().cfg.Offline },
+		Node:    h.nodes.name(), File: h.cfg.File,
 	})
 }
 

@@ -11,7 +11,9 @@ import (
 	"net/url"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
+	"time"
 
 	"roadstead/cache"
 	"roadstead/registry/estate"
@@ -75,7 +77,7 @@ func (c *Explain) Run(std streams) error {
 		return err
 	}
 	defer done()
-	all := []estate.Explanation{}
+	all, patience := []estate.Explanation{}, hearsay
 	for _, image := range images {
 		one, err := x.Explain(ctx, image, f)
 		if err != nil {
@@ -86,11 +88,21 @@ func (c *Explain) Run(std streams) error {
 				return errors.New("nobody knows where this server is: give --server URL, or set \"url\" in the configuration")
 			}
 			probe(ctx, one)
+			known, err := lookAfter(ctx, x, image, one, patience)
+			if err != nil {
+				return err
+			}
+			if !known {
+				patience = 0 // whoever answers has another catalog, and the next image would wait in vain too
+			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		all = append(all, one)
+	}
+	if hosts := guessed(x, f, all); len(hosts) > 0 {
+		fmt.Fprintf(std.err, "%s is taken for this server, as no registry cached here is called that; --server URL, or \"url\" in the configuration, says which is\n", strings.Join(hosts, ", "))
 	}
 	if c.JSON {
 		out := json.NewEncoder(std.out)
@@ -101,10 +113,69 @@ func (c *Explain) Run(std streams) error {
 	return printExplanations(std.out, all)
 }
 
+// guessed are the endpoints of a registries.yaml that are taken for this server because nobody has said where
+// it is.
+func guessed(x estate.Explainer, f *registries.File, all []estate.Explanation) (hosts []string) {
+	if f == nil || len(x.Self) > 0 {
+		return nil
+	}
+	for _, e := range all {
+		for _, w := range e.Ways {
+			for _, s := range w.Steps {
+				if u, err := url.Parse(s.Endpoint); err == nil && s.Self && !slices.Contains(hosts, u.Host) {
+					hosts = append(hosts, u.Host)
+				}
+			}
+		}
+	}
+	return hosts
+}
+
+// hearsay is how long the catalog may take to hear of what a probe has had the server do: that waits up to
+// three seconds for a quiet moment before it writes down what has come.
+const hearsay = 4 * time.Second
+
+// lookAfter looks again at what is here, after a probe, for that has changed it. It reports whether the
+// catalog has heard of that in time.
+func lookAfter(ctx context.Context, x estate.Explainer, image rewrite.Image, e estate.Explanation, patience time.Duration) (known bool, err error) {
+	for end := time.Now().Add(patience); ctx.Err() == nil; {
+		err = x.Look(ctx, image, e)
+		if known = heard(e); err != nil || x.Cache == nil || known || time.Now().After(end) {
+			return known, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return false, context.Cause(ctx)
+}
+
+// heard reports whether the catalog has all that the answers of this server have brought into it.
+func heard(e estate.Explanation) bool {
+	for _, w := range e.Ways {
+		for _, s := range w.Steps {
+			for _, o := range s.Outcomes {
+				if o.Here == nil || o.Here.Hosted || o.Here.Refused != "" || len(o.Probes) == 0 {
+					continue
+				}
+				status, p := o.Probes[len(o.Probes)-1].Status, o.Here.Policy
+				judged := p == nil || p.Verify == "" || p.Verified || p.Why != ""
+				if status == http.StatusOK && !(o.Here.Stored && judged) || status == http.StatusForbidden && !judged {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // explainer says what becomes of images in a house that is only looked at.
 func (v view) explainer(server []string) (x estate.Explainer, done func(), err error) {
 	var u upstreams
-	x = estate.Explainer{Table: v.table, Upstream: u.urls, Self: selves(v.cfg, server), Plain: v.cfg.TLS.Certificate == ""}
+	x = estate.Explainer{
+		Table: v.table, Upstream: u.urls, Offline: v.cfg.Offline, Self: selves(v.cfg, server), Plain: v.cfg.TLS.Certificate == "",
+	}
 	for _, s := range append(server, v.cfg.URL) {
 		if u, err := url.Parse(s); err == nil && u.Host != "" && x.URL == "" {
 			x.URL = u.Scheme + "://" + u.Host

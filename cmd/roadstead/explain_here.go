@@ -30,7 +30,9 @@ func hereTexts(h estate.Here) []string {
 	switch h.State {
 	case estate.Fresh:
 		state = "fresh"
-		if h.CheckedAt != nil {
+		if h.Offline && h.CheckedAt != nil {
+			state = fmt.Sprintf("served, however old: checked %s ago", ageText(h.Age))
+		} else if h.CheckedAt != nil {
 			state += fmt.Sprintf(": checked %s ago, good for %s", ageText(h.Age), ageText(h.TTL))
 		}
 	case estate.Stale:
@@ -56,9 +58,25 @@ func hereTexts(h estate.Here) []string {
 	}
 	if !h.Hosted {
 		up := strings.Join(h.Upstream, ", then ")
+		if h.Offline {
+			return append(all, "offline: no upstream is asked"+offlineText(h))
+		}
 		all = append(all, either(h.Asks, "a pull asks "+up, "no pull asks upstream, which is "+up)+either(h.Down, ", which does not answer now", ""))
 	}
 	return all
+}
+
+// offlineText is how a pull is answered for what nobody can be asked for.
+func offlineText(h estate.Here) string {
+	switch {
+	case h.State == estate.Gone:
+		return ""
+	case h.State == estate.Absent || !h.Stored:
+		return "; a pull is 503"
+	case h.PartsHere < h.Parts:
+		return "; a pull of the parts that are not here is 503"
+	}
+	return ""
 }
 
 // policyTexts are what the rules on signatures and on tags that move mean for an image.

@@ -2,7 +2,12 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
@@ -128,6 +133,44 @@ registry.k8s.io    https://registry.k8s.io                      registry.k8s.io 
 		t.Errorf("status %d, stderr %q\ngot\n%s\nwant\n%s", status, stderr, stdout, want)
 	}
 
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "one.pub"), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	write(t, filepath.Join(dir, "list.txt"), "rancher/mirrored-pause:3.6\nquay.io/team/app:1\nelsewhere.example/a:1\n")
+	write(t, filepath.Join(dir, "policies.yaml"), `
+storage: { s3: { bucket: b, region: r } }
+builtin_projects: false
+allow_private_networks: [ 10.0.0.0/8, 192.168.0.0/16 ]
+hosts: { quay.mirror.example: quay.io }
+warm:
+  nightly: { images: [ busybox ], file: list.txt, platforms: [ linux/amd64, linux/arm64 ], schedule: "0 0 3 * * *" }
+  byhand: { images: [ busybox, alpine ], platforms: all, schedule: never }
+projects:
+  docker.io: { cooldown: 3d, redirect: false, negative_ttl: 1m, keep_gone: true }
+  quay.io: { cooldown: 1d, cooldown_new: true, verify: { keys: [ one.pub ] }, redirect: 64MiB, deny_with_upstream: true }
+  ghcr.io: { verify: { mode: warn, keys: [ one.pub, one.pub ] }, hub: true, username: u, password_secret: robot, auth_hosts: [ auth.example.com ] }
+  production: { hosted: true, redirect: true }
+`)
+	want = `warm      nightly: 1 image and 3 images of list.txt, linux/amd64 and linux/arm64, into docker.io and quay.io, 1 for which no project of this file stands, by the schedule 0 0 3 * * * (UTC)
+warm      byhand: 2 images, all platforms, into docker.io, never by itself
+
+PROJECT     UPSTREAM                      NS         TTL  KEEP  NOTES
+docker.io   https://registry-1.docker.io  docker.io  1m   7d    never redirects, asks again after 1m for what was unknown, moved tags wait 3d, keeps tags that upstream has no more
+ghcr.io     https://ghcr.io               ghcr.io    1m   7d    private, as user u, password in the secret robot, credentials go to auth.example.com too, names of one part are below library/, warns without a signature (2 keys)
+production  (hosted)                                            private, redirects to the bucket
+quay.io     https://quay.io               quay.io    1m   7d    redirects to the bucket from 64 MiB on, tags wait 1d, enforces signatures (1 key), denies what upstream denies
+`
+	stdout, stderr, status = command("check", "--config", "policies.yaml")
+	if !strings.HasSuffix(stdout, "\nhost      quay.mirror.example is project quay.io\nprivate   upstreams may be in 10.0.0.0/8, 192.168.0.0/16\n"+want) || stderr != "" || status != 0 {
+		t.Errorf("status %d, stderr %q\ngot\n%s\nwant at the end\n%s", status, stderr, stdout, want)
+	}
+
 	write(t, filepath.Join(dir, "faulty.yaml"), "memory: 1\nmemry: 2\ndrain: 3\n")
 	stdout, stderr, status = command("check", "--config", "faulty.yaml")
 	want = `faulty.yaml:1: memory: "1" is not a size; write 1MiB or 1GiB
@@ -142,7 +185,7 @@ roadstead: 3 faults in faulty.yaml
 		t.Errorf("serve says %d:\n%s", status, stderr)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
+	if err != nil || len(entries) != 5 {
 		t.Errorf("check left something behind: %v, %v", entries, err)
 	}
 }

@@ -193,7 +193,8 @@ func (f *following) look(ctx context.Context) (warmup, error) {
 		if err != nil {
 			return warmup{}, err
 		}
-		f.id, f.seen, f.show.missing = id, 0, 0
+		f.id, f.seen = id, 0
+		f.show.again()
 		f.show.say("the server has been restarted and is given the list again")
 		return warmup{}, nil
 	}

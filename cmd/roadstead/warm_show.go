@@ -20,6 +20,7 @@ type warming struct {
 	out, err io.Writer
 	dry      bool
 	missing  int               // images, of a dry run
+	lacking  int64             // bytes of each of them, what they share in each
 	told     map[string]string // how each image has ended, by its name
 
 	bars   *mpb.Progress // nil without a terminal
@@ -51,7 +52,9 @@ const (
 )
 
 func newWarming(std streams, dry bool) *warming {
-	w := &warming{std: std, out: std.out, err: std.err, dry: dry, told: map[string]string{}, layers: map[string]*mpb.Bar{}, said: time.Now()}
+	now := time.Now()
+	w := &warming{std: std, out: std.out, err: std.err, dry: dry, told: map[string]string{}, layers: map[string]*mpb.Bar{}, said: now}
+	w.trail = []mark{{at: now}} // the job has just begun: what has come by the first look has come since then
 	if !isTerminal(std.err) {
 		return w
 	}
@@ -70,6 +73,9 @@ func newWarming(std streams, dry bool) *warming {
 // say writes a line that is no result.
 func (w *warming) say(format string, args ...any) { fmt.Fprintf(w.err, format+"\n", args...) }
 
+// again forgets what is counted: the server has been restarted, and tells it from the beginning.
+func (w *warming) again() { w.missing, w.lacking = 0, 0 }
+
 // set shows what the server has said.
 func (w *warming) set(now warmup) {
 	w.mu.Lock()
@@ -85,12 +91,15 @@ func (w *warming) set(now warmup) {
 	for _, i := range now.Images {
 		before := w.told[i.Name]
 		w.told[i.Name] = i.State
+		if i.State == "missing" {
+			w.missing++
+			w.lacking += i.Total - i.Done
+		}
 		switch {
 		case before == i.State: // the server has been restarted, and has said it before
 		case i.State == "failed":
 			fmt.Fprintf(w.out, "failed   %s: %s\n", i.Name, strings.ReplaceAll(i.Error, "\n", " "))
 		case i.State == "missing":
-			w.missing++
 			fmt.Fprintf(w.out, "missing  %s: %s of %s\n", i.Name, bytesText(i.Total-i.Done), bytesText(i.Total))
 		case w.bars == nil:
 			fmt.Fprintf(w.out, "here     %s: %s\n", i.Name, bytesText(i.Total))
@@ -213,7 +222,11 @@ func (w *warming) verdict(last warmup) error {
 	case last.Failed > 0 && w.missing == 0:
 		return fmt.Errorf("%d of %d images are not here", last.Failed, last.Count)
 	case w.missing > 0:
-		return fmt.Errorf("%d of %d images are not here whole; %s of %s are missing", last.Failed+w.missing, last.Count, bytesText(last.Total-last.Done), bytesText(last.Total))
+		text := fmt.Sprintf("%d of %d images are not here whole; %s of %s are missing", last.Failed+w.missing, last.Count, bytesText(last.Total-last.Done), bytesText(last.Total))
+		if w.lacking > last.Total-last.Done {
+			text += ", with what they share counted once"
+		}
+		return errors.New(text)
 	case last.Job.State != "success":
 		return fmt.Errorf("job %d has ended as %s", last.Job.ID, last.Job.State)
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +77,47 @@ func TestWhoWarms(t *testing.T) {
 		}
 		if !strings.Contains(got, row.want) {
 			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// The lines of a dry run and its end agree, also when the server has been restarted in the middle of it.
+func TestWhatADryRunSays(t *testing.T) {
+	const mib = 1 << 20
+	here := `{"name":"a","state":"here","done":3145728,"total":3145728}`
+	lacks := func(name string) string {
+		return `{"name":"` + name + `","state":"missing","done":1048576,"total":3145728}`
+	}
+	for _, row := range []struct {
+		name string
+		said []string // images, as the server tells of them
+		done int64
+		want string
+	}{
+		{"nothing shared", []string{here + "," + lacks("b")}, 4 * mib, "1 of 2 images are not here whole; 2 MiB of 6 MiB are missing"},
+		{"two that lack the same", []string{lacks("a") + "," + lacks("b")}, 4 * mib, "2 of 2 images are not here whole; 2 MiB of 6 MiB are missing, with what they share counted once"},
+		{"a server that was restarted", []string{lacks("a"), "", lacks("a") + "," + here}, 4 * mib, "1 of 2 images are not here whole; 2 MiB of 6 MiB are missing"},
+	} {
+		var out, said bytes.Buffer
+		show := newWarming(streams{&out, &said}, true)
+		var last warmup
+		for _, images := range row.said {
+			if images == "" {
+				show.again()
+				continue
+			}
+			last = warmup{Count: 2, Ended: 2, Done: row.done, Total: 6 * mib}
+			if err := json.Unmarshal([]byte("["+images+"]"), &last.Images); err != nil {
+				t.Fatal(err)
+			}
+			last.Job.State = "success"
+			show.set(last)
+		}
+		if err := show.verdict(last); err == nil || err.Error() != row.want {
+			t.Errorf("%s: it ends with %v, want %q", row.name, err, row.want)
+		}
+		if lines := strings.Count(out.String(), "missing  a: 2 MiB of 3 MiB\n"); lines > 1 {
+			t.Errorf("%s: it wrote\n%s", row.name, out.String())
 		}
 	}
 }

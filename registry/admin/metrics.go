@@ -78,7 +78,7 @@ var (
 	serverInFlight    = describe("server_requests_in_flight", "Requests being answered.")
 	serverConnections = describe("server_connections", "Open connections of clients.")
 	serverPanics      = describe("server_panics_total", "Requests that ended in a panic.")
-	serverFirstByte   = describe("server_first_byte_seconds", "Time from a request for a manifest or blob to the first byte of its answer, by outcome; none where nothing was looked for in the cache. Refusals are not among them.", "outcome")
+	serverFirstByte   = describe("server_first_byte_seconds", "Time from a request for a manifest or blob to the first byte of its answer, by outcome: hit, miss, join and stale as of cache_answers_total, held with what a tag was before it moved upstream, none where nothing was looked for in the cache. Refusals are not among them.", "outcome")
 	serverStalled     = describe("server_stalled_total", "Requests broken off because their client took nothing for too long.")
 
 	upstreamRequests  = describe("upstream_requests_total", "Requests sent to an upstream, its token services and redirect targets, by how they were answered; none when there was no answer.", "project", "class")

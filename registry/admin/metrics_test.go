@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -113,6 +114,29 @@ func scrape(t testing.TB, handler http.Handler) string {
 		t.Fatalf("GET /metrics = %d: %s", w.Code, w.Body)
 	}
 	return w.Body.String()
+}
+
+// What a label of a request may be its help says, too.
+func TestHelpNamesTheValues(t *testing.T) {
+	s := server.New(server.Config{})
+	c := busy()
+	c.Server = s.Stats
+	text := scrape(t, New(c))
+	help := func(name string) string {
+		_, rest, _ := strings.Cut(text, "# HELP "+name+" ")
+		line, _, _ := strings.Cut(rest, "\n")
+		return line
+	}
+	for outcome := range s.Stats().FirstByte {
+		if word := cmp.Or(string(outcome), "none"); !strings.Contains(help("roadstead_server_first_byte_seconds"), word) {
+			t.Errorf("the help of the first byte does not say what %q is", word)
+		}
+	}
+	for series := range s.Stats().Requests {
+		if !strings.HasSuffix(series.Class, "xx") && !strings.Contains(help("roadstead_server_requests_total"), series.Class+" when") {
+			t.Errorf("the help of requests does not say what %q is", series.Class)
+		}
+	}
 }
 
 func TestMetrics(t *testing.T) {

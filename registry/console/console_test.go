@@ -40,6 +40,7 @@ type town struct {
 	estate  *estate.Estate
 	content map[registry.Digest][]byte
 	down    error    // what a ping finds
+	offline bool     // no upstream is ever asked
 	deleted []string // what was taken out of projects
 	flights []cache.Flight
 	maxSize int64 // of what is cached
@@ -118,6 +119,7 @@ func open(t testing.TB) *town {
 			}
 			return registry.Repo{Project: "hub", Name: i.Name}, nil
 		},
+		Offline:   func() bool { return v.offline },
 		Names:     func(project string) []string { return v.names[project] },
 		Default:   func(string) string { return "hub" },
 		CheckName: registry.CheckProject, Cleaner: idle{}, Hosted: contents{v}, Cached: contents{v},

@@ -33,6 +33,12 @@ func TestExplainPage(t *testing.T) {
 	b := v.as("admin")
 	p := b.post("/c/explain", url.Values{"image": {"busybox"}})
 	p.has(t, http.StatusOK, "With this server in the image", "https://up.example/v2/library/busybox/manifests/latest", "not here")
+	v.offline = true
+	for l, want := range map[language]string{english: "No pull asks</dt><dd><code class=\"break\">https://up.example/v2/library/busybox/manifests/latest</code> <span class=\"dim\">offline: ", chinese: "离线模式"} {
+		b.headers["Accept-Language"] = string(l)
+		b.post("/c/explain", url.Values{"image": {"busybox"}}).has(t, http.StatusOK, want)
+	}
+	b.headers["Accept-Language"], v.offline = string(english), false
 	b.post("/c/explain", url.Values{"image": {"a b"}}).has(t, http.StatusUnprocessableEntity, "is not the name of an image", `aria-invalid="true"`)
 	b.post("/c/explain", url.Values{"image": {"a"}, "registries": {"a: ["}}).has(t, http.StatusUnprocessableEntity, "line 1 of it is no YAML")
 }

@@ -20,7 +20,7 @@ import (
 	"roadstead/storage/catalog"
 )
 
-// Config is what an Estate works with. All of it must be set but Names, Default, Down, Node and File.
+// Config is what an Estate works with. All of it must be set but Names, Default, Down, Offline, Node and File.
 type Config struct {
 	Catalog *catalog.DB
 	Access  *access.Access
@@ -71,6 +71,9 @@ type Config struct {
 
 	// Down reports whether no endpoint of a proxy's registry answers. Nil: it is not known.
 	Down func(project string) bool
+
+	// Offline reports whether no upstream is ever asked. Nil: they are.
+	Offline func() bool
 
 	Node string // what the other nodes of a cluster call this one; "": there are none
 

@@ -36,6 +36,9 @@ type Explainer struct {
 	// Down reports whether none of those answers. Nil: it is not known.
 	Down func(project string) bool
 
+	// Offline: none of those is ever asked.
+	Offline bool
+
 	// May says why whoever asks may not pull from a repository, or nil. Nil: they may look at all.
 	May func(registry.Repo) error
 
@@ -112,7 +115,7 @@ type Here struct {
 	MediaType  string          `json:"media_type,omitempty"`
 	CheckedAt  *time.Time      `json:"check_time,omitempty"` // when upstream last answered for the tag
 	Age        int64           `json:"age_seconds,omitempty"`
-	TTL        int64           `json:"ttl_seconds,omitempty"`       // a tag of a proxy is fresh so long
+	TTL        int64           `json:"ttl_seconds,omitempty"`       // a tag of a proxy is fresh so long; 0 where it is so for ever, as nobody is asked
 	StaleFor   int64           `json:"stale_for_seconds,omitempty"` // and served so long while upstream does not answer; 0: without end
 	Pinned     bool            `json:"pinned,omitempty"`
 	Stored     bool            `json:"stored"` // the bytes of the manifest are here
@@ -121,6 +124,7 @@ type Here struct {
 	Asks       bool            `json:"asks"`               // a pull asks upstream
 	Upstream   []string        `json:"upstream,omitempty"` // where, one after the other
 	Down       bool            `json:"down,omitempty"`     // none of them answers now
+	Offline    bool            `json:"offline,omitempty"`  // none of them is ever asked: what is here is served, however old, and what is not is a 503
 	Policy     *HerePolicy     `json:"policy,omitempty"`   // nil: the project asks for no signature and holds no tags
 }
 
@@ -132,7 +136,7 @@ type HerePolicy struct {
 	Why      string          `json:"why,omitempty"`              // why it is not verified, or was let through
 	Cooldown int64           `json:"cooldown_seconds,omitempty"` // after so long a tag follows upstream
 	Held     registry.Digest `json:"held,omitempty"`             // what it points to there and not here yet
-	Until    *time.Time      `json:"held_until,omitempty"`       // when it follows; nil: at the next check
+	Until    *time.Time      `json:"held_until,omitempty"`       // when it follows; nil: at the next check, which an offline server never makes
 }
 
 // Explain says what becomes of an image. f may be nil.
@@ -150,7 +154,12 @@ func (x Explainer) Explain(ctx context.Context, image rewrite.Image, f *registri
 			all.Ways = append(all.Ways, w)
 		}
 	}
-	for _, w := range all.Ways {
+	return all, x.Look(ctx, image, all)
+}
+
+// Look has each Here of an explanation of the image be what it is now.
+func (x Explainer) Look(ctx context.Context, image rewrite.Image, e Explanation) error {
+	for _, w := range e.Ways {
 		for _, s := range w.Steps {
 			for i := range s.Outcomes {
 				if !s.Self {
@@ -158,13 +167,13 @@ func (x Explainer) Explain(ctx context.Context, image rewrite.Image, f *registri
 				}
 				here, err := x.here(ctx, s.Outcomes[i].Requests, s.NS, image)
 				if err != nil {
-					return Explanation{}, err
+					return err
 				}
 				s.Outcomes[i].Here = &here
 			}
 		}
 	}
-	return all, nil
+	return nil
 }
 
 func (x Explainer) step(image rewrite.Image, s registries.Step) Step {
@@ -270,8 +279,8 @@ func message(err error) string {
 
 // cached looks at a proxy.
 func (x Explainer) cached(ctx context.Context, h *Here, repo registry.Repo, image rewrite.Image) error {
-	h.Upstream, h.State, h.Asks = x.Upstream(repo, image.Reference()), Absent, true
-	h.Down = x.Down != nil && x.Down(repo.Project)
+	h.Upstream, h.State, h.Offline = x.Upstream(repo, image.Reference()), Absent, x.Offline
+	h.Asks, h.Down = !h.Offline, !h.Offline && x.Down != nil && x.Down(repo.Project)
 	if x.Cache == nil {
 		return nil
 	}
@@ -295,10 +304,13 @@ func (x Explainer) cached(ctx context.Context, h *Here, repo registry.Repo, imag
 			return err
 		}
 		h.Digest, h.MediaType, h.CheckedAt, h.Pinned = f.Digest, f.MediaType, &f.CheckedAt, x.Cache.Pinned(repo, image.Tag)
-		h.Age, h.TTL, h.StaleFor = int64(time.Since(f.CheckedAt).Seconds()), int64(ttl.Seconds()), int64(staleFor.Seconds())
+		h.Age = int64(time.Since(f.CheckedAt).Seconds())
+		if !h.Offline {
+			h.TTL, h.StaleFor = int64(ttl.Seconds()), int64(staleFor.Seconds())
+		}
 		switch {
 		case f.Gone:
-			h.State, h.Asks = Gone, f.Stale
+			h.State, h.Asks = Gone, f.Stale && !h.Offline
 		case f.Stale:
 			h.State = Stale
 		default:
@@ -315,7 +327,7 @@ func (x Explainer) cached(ctx context.Context, h *Here, repo registry.Repo, imag
 	case image.Digest != "" && h.Stored:
 		h.State, h.Asks = Fresh, false // what a digest stands for never changes
 	case h.State == Fresh && !h.Stored:
-		h.Asks = true // for the manifest, by its digest
+		h.Asks = !h.Offline // for the manifest, by its digest
 	}
 	return nil
 }
@@ -332,7 +344,7 @@ func (x Explainer) policy(ctx context.Context, h *Here, repo registry.Repo, refe
 	h.Policy = &HerePolicy{Verify: p.Mode, Verified: p.Verified, By: p.By, Why: p.Why, Cooldown: int64(p.Cooldown.Seconds())}
 	if p.Held != nil {
 		h.Policy.Held = p.Held.Digest
-		if !p.Held.Released && time.Now().Before(p.Held.Until) {
+		if !h.Offline && !p.Held.Released && time.Now().Before(p.Held.Until) {
 			h.Policy.Until = &p.Held.Until
 			if p.Digest == "" {
 				h.Refused = fmt.Sprintf("it leads to nothing here, and to where upstream has it not before %s, or when it is released", p.Held.Until.UTC().Format(time.RFC3339))

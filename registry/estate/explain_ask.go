@@ -43,7 +43,7 @@ func (e *Estate) Explain(ctx context.Context, p registry.Principal, q Question) 
 		f.NoDefault = q.NoDefault
 	}
 	x := Explainer{
-		Table: e.config.Table(), Catalog: e.catalog, Cache: e.config.Cache, Read: e.config.Read, Upstream: e.config.Upstream, Down: e.config.Down, Self: q.Self, URL: q.URL,
+		Table: e.config.Table(), Catalog: e.catalog, Cache: e.config.Cache, Read: e.config.Read, Upstream: e.config.Upstream, Down: e.config.Down, Offline: e.config.Offline != nil && e.config.Offline(), Self: q.Self, URL: q.URL,
 		May: func(repo registry.Repo) error {
 			return e.access.Authorize(p, registry.Pull, registry.Resource{Kind: registry.Repository, Repo: repo})
 		},
