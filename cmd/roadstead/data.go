@@ -146,6 +146,9 @@ func locked(ctx context.Context, s Storage, open func(context.Context, Storage) 
 		return nil, fmt.Errorf("make the data directory: %w; name another one with --data or storage.directory", err)
 	}
 	lock, err := storage.Lock(s.Directory)
+	if err != nil && !errors.Is(err, storage.ErrInUse) {
+		return nil, fmt.Errorf("%w; the user that serves has to be able to write to the data directory: give it to that user, or name another one with --data or storage.directory", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w; two processes cannot share a directory: stop the other one, or name another directory with --data or storage.directory", err)
 	}
