@@ -188,7 +188,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, out outside) (
 func (h *House) openData(ctx context.Context, s Storage) (*Data, error) {
 	for said := false; ; said = true {
 		d, err := openLater(ctx, s)
-		if err == nil || !s3.Away(err) {
+		if err == nil || s.S3.Bucket == "" || !s3.Away(err) {
 			return d, err
 		}
 		if !said {
