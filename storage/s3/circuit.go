@@ -105,6 +105,12 @@ func Away(err error) bool {
 	return ofNetwork(err) || errors.Is(err, errStalled) || errors.Is(err, errMoment) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// Ours reports whether an error is one of a driver of this package.
+func Ours(err error) bool {
+	e, ok := errors.AsType[storagedriver.Error](err)
+	return ok && e.DriverName == name
+}
+
 // ofNetwork goes by the types of net, not by what these can do: the number of an error of the system is a
 // net.Error too, be it of a file.
 func ofNetwork(err error) bool {
