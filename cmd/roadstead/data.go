@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"roadstead/registry"
@@ -24,6 +25,7 @@ type Data struct {
 	bucket  *s3.Driver  // nil for a directory
 	lock    io.Closer   // nil when it was not taken
 	away    error       // why begin has not succeeded yet; nil: it has
+	met     atomic.Bool // the bucket is that of the catalog
 }
 
 // The names in a data directory that others know too: the layout of the stock registry, and

@@ -46,7 +46,12 @@ func (s *Scrub) Run(std streams) error {
 	// A directory that is not ours yet gets no catalog by being looked at.
 	var data *Data
 	if hasCatalog(cfg.Storage) {
-		data, err = shareData(ctx, cfg.Storage)
+		if data, err = shareData(ctx, cfg.Storage); err == nil && data.bucket != nil {
+			// In another one all would be missing that the catalog knows.
+			if other := data.recognize(ctx, cfg.Storage); errors.Is(other, errOtherBucket) {
+				return errors.Join(other, data.Close())
+			}
+		}
 	} else {
 		data, err = contentOnly(cfg.Storage.cold())
 	}
