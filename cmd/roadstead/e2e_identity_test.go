@@ -132,6 +132,12 @@ func TestANodeWithAnotherBucket(t *testing.T) {
 	if err := serve(second); err == nil || !strings.Contains(err.Error(), "bucket "+empty) {
 		t.Errorf("with the bucket that was lost: %v", err)
 	}
+	if out, err := second.command("scrub"); err == nil || !strings.Contains(err.Error(), "bucket "+empty) {
+		t.Errorf("scrub of the bucket that was lost: %v\n%s", err, out)
+	}
+	if out, err := third.command("scrub"); err != nil {
+		t.Errorf("scrub: %v\n%s", err, out)
+	}
 }
 
 // with is a storage with another value of its bucket's.

@@ -52,8 +52,8 @@ func (d *Data) recognize(ctx context.Context, s Storage) error {
 	soon, cancel := context.WithTimeout(ctx, recognizing)
 	defer cancel()
 	// In this order: when the catalog says that the bucket has had the id, it has it after that.
-	var known identity
-	if err := d.Catalog.Setting(ctx, identitySetting, &known); err != nil && !errors.Is(err, catalog.ErrNotFound) {
+	known, err := d.catalogID(ctx)
+	if err != nil {
 		return err
 	}
 	there, err := d.bucketID(soon)
@@ -76,14 +76,22 @@ func (d *Data) recognize(ctx context.Context, s Storage) error {
 			return err
 		}
 	}
-	if there != known.ID {
-		return fmt.Errorf("%w, which is of %s and has the id %s: %s has the id %s, of another catalog. Name in storage.s3 the bucket and prefix that the other nodes have, or in storage.catalog the catalog of this bucket; if the content has been moved there for good, run \"roadstead adopt\" while no node runs",
-			errOtherBucket, known.Place, known.ID, s.Place(), there)
+	if err := differ(s, known, there); err != nil {
+		return err
 	}
 	if now := (identity{there, s.Place(), true}); known != now {
 		return d.belong(ctx, now)
 	}
 	return nil
+}
+
+// differ refuses a bucket with another id than the catalog has. One that has none says nothing.
+func differ(s Storage, known identity, there string) error {
+	if there == known.ID || there == "" || known.ID == "" {
+		return nil
+	}
+	return fmt.Errorf("%w, which is of %s and has the id %s: %s has the id %s, of another catalog. Name in storage.s3 the bucket and prefix that the other nodes have, or in storage.catalog the catalog of this bucket; if the content has been moved there for good, run \"roadstead adopt\" while no node runs",
+		errOtherBucket, known.Place, known.ID, s.Place(), there)
 }
 
 // familiar refuses a bucket that has lost its id, or never had one, with none of a few pieces of content
@@ -104,6 +112,15 @@ func (d *Data) familiar(ctx context.Context, s Storage, known identity, few []re
 			errOtherBucket, s.Place())
 	}
 	return nil
+}
+
+// catalogID is what the catalog says of its bucket, or the zero value.
+func (d *Data) catalogID(ctx context.Context) (known identity, err error) {
+	err = d.Catalog.Setting(ctx, identitySetting, &known)
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = nil
+	}
+	return known, err
 }
 
 // bucketID is the id that the bucket has, or "".

@@ -98,7 +98,7 @@ func TestAwayIsOfTheNetwork(t *testing.T) {
 	refused.Close()
 	_, dialed := net.Dial("tcp", refused.Addr().String())
 	_, asked := http.Get("http://" + refused.Addr().String())
-	_, parsed := url.Parse("http://[")
+	_, parsed := url.Parse("http://[" + file)
 	for name, c := range map[string]struct {
 		err  error
 		away bool
