@@ -12,8 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrInUse is of a directory that another process has locked.
+var ErrInUse = errors.New("in use")
+
 // Lock makes this process the only one that uses a directory, until the returned Closer is
-// closed or the process ends in whatever way. When another process has it, the error names it.
+// closed or the process ends in whatever way. When another process has it, the error is ErrInUse and names
+// it.
 func Lock(dir string) (io.Closer, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -30,7 +34,7 @@ func Lock(dir string) (io.Closer, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		holder := holder(f)
 		f.Close()
-		return nil, fmt.Errorf("directory %s is in use by %s", dir, holder)
+		return nil, fmt.Errorf("directory %s is %w by %s", dir, ErrInUse, holder)
 	}
 	if err == nil {
 		err = sign(f)

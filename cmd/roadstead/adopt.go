@@ -40,7 +40,7 @@ func (a *Adopt) Validate() error {
 func (a *Adopt) Help() string {
 	return `Builds the catalog from what lies in the directory of a distribution registry, of Harbor's registry, or of roadstead itself after its catalog was lost. Nothing is copied, moved or removed: the stock registry can go on using the directory afterwards.
 
-What a registry has collected over the years is taken as it is. A tag that points to nothing, a layer that is missing or a manifest that cannot be read is reported as a line on stdout and left out; what a project needs of it comes from upstream when it is asked for. It can be run again at any time, and must not run beside "serve".
+What a registry has collected over the years is taken as it is. A tag that points to nothing, a layer that is missing or a manifest that cannot be read is reported as a line on stdout and left out; what a project needs of it comes from upstream when it is asked for. It can be run again at any time, and must not run beside "serve". A bucket becomes that of the catalog, also in the place of another one that was lost or has moved.
 
 The first component of each repository's name is its project. One that is no proxy of the configuration is hosted from then on: what it has counts as pushed, is never evicted, and is for its members only, until "roadstead project set NAME --public" says otherwise. Its members have to be told: accounts are not in the directory.`
 }
@@ -65,7 +65,8 @@ func (a *Adopt) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	if !content && (cfg.Storage.S3.Bucket != "" || !exists(dir, layoutFolder)) {
+	// An empty bucket in the place of one that is lost is adopted by a catalog that there is.
+	if !content && (cfg.Storage.S3.Bucket != "" && !hasCatalog(cfg.Storage) || cfg.Storage.S3.Bucket == "" && !exists(dir, layoutFolder)) {
 		return fmt.Errorf("there is no %s in %s, so there is nothing to adopt; name the directory that \"docker\" is in", layoutFolder, cfg.Storage.Place())
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -92,6 +93,12 @@ func (a *Adopt) Run(std streams) error {
 	found, err := adopt(ctx, cfg, data, std)
 	if err == nil && cfg.Storage.Catalog != "" {
 		err = data.adopted(ctx)
+	}
+	if err == nil && data.bucket != nil {
+		var id identity
+		if id, err = data.takeBucket(ctx, cfg.Storage); err == nil {
+			err = data.belong(ctx, id)
+		}
 	}
 	if err == nil {
 		err = os.Remove(mark)

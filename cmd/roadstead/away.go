@@ -43,6 +43,9 @@ func (h *House) seek(ctx context.Context, s Storage) error {
 	wait, said, saidAt := beginEvery, "", time.Time{}
 	for h.missing.error() != nil {
 		err := h.data.begin(ctx, s)
+		if errors.Is(err, errOtherBucket) {
+			return err
+		}
 		if err == nil {
 			h.missing.found.Store(true)
 			err = h.putInForce(ctx)
@@ -88,7 +91,7 @@ func (h *House) become(ctx context.Context) error {
 		h.missing.why.Store(before)
 		return err
 	}
-	h.log.Info("the catalog is there, all is served", "projects", h.serves())
+	h.log.Info("the "+lacking(*before)+" is there, all is served", "projects", h.serves())
 	return nil
 }
 
@@ -114,7 +117,7 @@ func (h *House) surely(repo registry.Repo, ns, name string) error {
 		return nil
 	}
 	return &registry.Fault{
-		Code: registry.Unavailable, Message: "what is served here is not known now, because the catalog is away: try again later",
+		Code: registry.Unavailable, Message: "what is served here is not known now, because the " + lacking(why) + " is away: try again later",
 		RetryAfter: mostBetween, Err: why,
 	}
 }
@@ -140,7 +143,7 @@ func (h *House) closed(w http.ResponseWriter) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Retry-After", "5")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, "The catalog is away, without which nobody is known here. It is looked for: try again in a few seconds.")
+	fmt.Fprintln(w, "The "+lacking(h.missing.error())+" is away, without which nobody is known here. It is looked for: try again in a few seconds.")
 }
 
 // unsure says that accounts are not known, or not any more.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"roadstead/registry"
@@ -24,6 +25,7 @@ type Data struct {
 	bucket  *s3.Driver  // nil for a directory
 	lock    io.Closer   // nil when it was not taken
 	away    error       // why begin has not succeeded yet; nil: it has
+	met     atomic.Bool // the bucket is that of the catalog
 }
 
 // The names in a data directory that others know too: the layout of the stock registry, and
@@ -146,6 +148,9 @@ func locked(ctx context.Context, s Storage, open func(context.Context, Storage) 
 		return nil, fmt.Errorf("make the data directory: %w; name another one with --data or storage.directory", err)
 	}
 	lock, err := storage.Lock(s.Directory)
+	if err != nil && !errors.Is(err, storage.ErrInUse) {
+		return nil, fmt.Errorf("%w; the user that serves has to be able to write to the data directory: give it to that user, or name another one with --data or storage.directory", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w; two processes cannot share a directory: stop the other one, or name another directory with --data or storage.directory", err)
 	}

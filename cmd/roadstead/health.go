@@ -133,7 +133,7 @@ func component(name string, err error) admin.Component {
 
 // readable asks the catalog something that it always knows.
 func (h *House) readable(ctx context.Context) error {
-	if why := h.missing.error(); why != nil {
+	if why := h.missing.error(); why != nil && lacking(why) == "catalog" {
 		return why
 	}
 	if _, err := h.data.Catalog.Usage(ctx); err != nil {

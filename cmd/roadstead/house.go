@@ -188,7 +188,7 @@ func openHouse(ctx context.Context, cfg Config, log *slog.Logger, out outside) (
 func (h *House) openData(ctx context.Context, s Storage) (*Data, error) {
 	for said := false; ; said = true {
 		d, err := openLater(ctx, s)
-		if err == nil || !s3.Away(err) {
+		if err == nil || s.S3.Bucket == "" || !s3.Away(err) {
 			return d, err
 		}
 		if !said {
@@ -210,7 +210,7 @@ func (h *House) opening(ctx context.Context, cfg Config) (holding, error) {
 		return settle(ctx, h.data.Catalog, cfg)
 	}
 	before, known := cfg.Storage.inMind(time.Now())
-	h.log.Error("not all can be served before the catalog is there, for which is looked", "projects", len(before.projects), "err", h.data.away)
+	h.log.Error("not all can be served before the "+lacking(h.data.away)+" is there, for which is looked", "projects", len(before.projects), "err", h.data.away)
 	before.recalled = known
 	return before, nil
 }
@@ -311,6 +311,7 @@ func (h *House) Run(hangups, stops <-chan os.Signal) error {
 			h.leader.while(behind, h.tidy)
 			return nil
 		})
+		running.start("bucket", func() error { return h.meet(behind, s) })
 	}
 	if _, ok := h.data.Store.Hot(); ok {
 		running.start("hot copies", func() error { return h.data.Store.Tend(behind) })

@@ -50,7 +50,7 @@ func openLater(ctx context.Context, s Storage) (*Data, error) {
 		return nil, err
 	}
 	d.away = d.begin(ctx, s)
-	if d.away != nil && !passing(d.away) && !s.worked() {
+	if d.away != nil && (errors.Is(d.away, errOtherBucket) || !passing(d.away) && !s.worked()) {
 		return nil, errors.Join(d.away, d.Close())
 	}
 	return d, nil
@@ -70,10 +70,21 @@ func openWithFile(ctx context.Context, s Storage) (*Data, error) {
 	} else if err := s.lonely(); err != nil {
 		return nil, err
 	}
-	return lockData(ctx, s)
+	d, err := lockData(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if s.S3.Bucket == "" {
+		return d, nil
+	}
+	if err := d.meetLater(ctx, s); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
 }
 
-// begin brings the catalog up to date and finds out whether it knows what content there is.
+// begin brings the catalog up to date and finds out whether it knows what content there is, and whether
+// the bucket is that of the catalog. Of one that is away it does not wait to hear that.
 func (d *Data) begin(ctx context.Context, s Storage) error {
 	if err := d.Catalog.Prepare(ctx); err != nil {
 		return err
@@ -84,12 +95,20 @@ func (d *Data) begin(ctx context.Context, s Storage) error {
 	if err := d.know(ctx, s); err != nil {
 		return err
 	}
-	return s.keepWorked()
+	return d.meetLater(ctx, s)
 }
 
 // passing reports whether an error of a start is one that goes by itself.
 func passing(err error) bool {
 	return errors.Is(err, catalog.ErrUnavailable) && !errors.Is(err, catalog.ErrRefused) || s3.Away(err)
+}
+
+// lacking is which part an error of begin is of.
+func lacking(err error) string {
+	if s3.Ours(err) {
+		return "bucket"
+	}
+	return "catalog"
 }
 
 // place is the catalog and the bucket, without secrets.

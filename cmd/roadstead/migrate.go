@@ -148,10 +148,15 @@ func (m *migration) mark(ctx context.Context) error {
 
 // finish shows all of it at once.
 func (m *migration) finish(ctx context.Context) error {
+	id, err := m.to.takeBucket(ctx, m.cfg.Storage)
+	if err != nil {
+		return err
+	}
 	return m.to.Catalog.Durable(ctx, func(tx *catalog.Tx) error {
 		return errors.Join(
 			tx.KeepSetting(migratedCatalog, moving{m.from.dir, m.cfg.Storage.Place(), time.Now()}),
 			tx.KeepSetting(knownContent, time.Now()),
+			tx.KeepSetting(identitySetting, id),
 			tx.DropSetting(migratingCatalog),
 		)
 	})

@@ -43,6 +43,9 @@ func openOrigin(ctx context.Context, dir, beside string) (_ *origin, err error) 
 	}()
 	s.lock, err = storage.Lock(dir)
 	if err != nil && !errors.Is(err, syscall.EROFS) {
+		if !errors.Is(err, storage.ErrInUse) {
+			return nil, fmt.Errorf("%w; run this as the user that serves, or as root", err)
+		}
 		return nil, fmt.Errorf("%w; stop the node that serves it, and start it again only if you give up on this", err)
 	}
 	if s.store, err = storage.New(storage.Config{Root: dir, Floor: -1}); err != nil {

@@ -419,3 +419,39 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		t.Error("the password is in the log")
 	}
 }
+
+// A directory that cannot be used ends a start at once with what to do: nothing about it comes back by
+// itself, with or without a bucket.
+func TestADirectoryThatCannotBeUsed(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	write(t, file, "")
+	locked := filepath.Join(folder, "locked") // whose lock nobody can open
+	if err := os.MkdirAll(filepath.Join(locked, "lock"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, storage := range []struct{ name, more string }{
+		{"alone", ""},
+		{"with a bucket and a database", `, catalog: "postgres://nobody@127.0.0.1:1/none", s3: { bucket: images, endpoint: "http://127.0.0.1:1", access_key: a, secret_key: b, retries: 0 }`},
+	} {
+		for dir, want := range map[string]string{
+			filepath.Join(file, "data"): "make the data directory: mkdir " + file + ": not a directory; name another one",
+			file:                        "make the data directory: mkdir " + file + ": not a directory; name another one",
+			"/proc/foo":                 "make the data directory: mkdir /proc/foo: no such file or directory; name another one",
+			locked:                      "/lock: is a directory; the user that serves has to be able to write to the data directory",
+		} {
+			t.Run(storage.name+" "+filepath.Base(dir), func(t *testing.T) {
+				t.Parallel()
+				config := filepath.Join(t.TempDir(), "roadstead.yaml")
+				write(t, config, "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nstorage: { directory: "+dir+storage.more+" }\n")
+				p := start(t, "serve", "--config", config)
+				if status := p.exit(); status != 1 {
+					t.Errorf("it ended with %d", status)
+				}
+				if said := p.log.String(); !strings.Contains(said, want) || strings.Contains(said, "two processes") {
+					t.Errorf("it said\n%s\nwant %q", said, want)
+				}
+			})
+		}
+	}
+}

@@ -68,6 +68,24 @@ func (db *DB) Stored(ctx context.Context, fn func(registry.Digest) error) error 
 	return nil
 }
 
+// Sample is some of what the catalog takes for stored, at most n digests.
+func (db *DB) Sample(ctx context.Context, n int) ([]registry.Digest, error) {
+	var few []registry.Digest
+	err := db.read.each(ctx, `SELECT digest FROM content WHERE stored = 1 LIMIT $1`, []any{n}, func(rows *sql.Rows) error {
+		var key []byte
+		if err := rows.Scan(&key); err != nil {
+			return err
+		}
+		d, err := unpack(key)
+		few = append(few, d)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("catalog: sample what is stored: %w", db.explain(err))
+	}
+	return few, nil
+}
+
 // New reports whether nobody has written anything into a catalog yet.
 func (db *DB) New(ctx context.Context) (bool, error) {
 	names, err := db.tables(ctx)

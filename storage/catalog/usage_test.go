@@ -296,6 +296,15 @@ func testUsage(t *testing.T, db *DB) {
 	if got, err := db.Usage(t.Context()); err != nil || got != (Usage{Bytes: 1160, Count: 3}) {
 		t.Errorf("Usage = %+v, %v, want 1160 bytes in 3", got, err)
 	}
+	some := []registry.Digest{dg("image"), dg("layer"), dg("config")}
+	slices.Sort(some)
+	for n, want := range map[int]int{2: 2, 3: 3, 10: 3} { // and never what nobody has stored
+		got, err := db.Sample(t.Context(), n)
+		slices.Sort(got)
+		if err != nil || len(got) != want || slices.ContainsFunc(got, func(d registry.Digest) bool { return !slices.Contains(some, d) }) || len(slices.Compact(got)) != want {
+			t.Errorf("Sample(%d) = %v, %v, want %d of %v", n, got, err, want, some)
+		}
+	}
 	want := map[string]Usage{"docker.io": {1160, 3}, "quay.io": {1000, 1}}
 	if got, err := db.ByProject(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("ByProject = %+v, %v, want %+v", got, err, want)

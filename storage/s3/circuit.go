@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io/fs"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -99,9 +102,27 @@ func Away(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return false
 	}
-	_, ofNetwork := errors.AsType[interface {
-		error
-		Timeout() bool
-	}](err)
-	return ofNetwork || errors.Is(err, errStalled) || errors.Is(err, errMoment) || errors.Is(err, context.DeadlineExceeded)
+	return ofNetwork(err) || errors.Is(err, errStalled) || errors.Is(err, errMoment) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Ours reports whether an error is one of a driver of this package.
+func Ours(err error) bool {
+	e, ok := errors.AsType[storagedriver.Error](err)
+	return ok && e.DriverName == name
+}
+
+// ofNetwork goes by the types of net, not by what these can do: the number of an error of the system is a
+// net.Error too, be it of a file.
+func ofNetwork(err error) bool {
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return true
+	}
+	// What a client makes of all that goes wrong between a request and its answer, an end without one too.
+	// A file that the request needed and that cannot be read is no matter of the network.
+	u, asked := errors.AsType[*url.Error](err)
+	_, file := errors.AsType[*fs.PathError](err)
+	return asked && u.Op != "parse" && !file
 }

@@ -1,9 +1,21 @@
 package s3
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 
 	"roadstead/storage/s3test"
 )
@@ -73,6 +85,45 @@ func TestS10_HasteWithAServerThatIsAway(t *testing.T) {
 	p.Fail(nil)
 	if _, err := get(); err != nil {
 		t.Errorf("at once after a refusal: %v", err)
+	}
+}
+
+// Trouble with a file of this machine is never that of a server, though it too can say whether it was a
+// timeout.
+func TestAwayIsOfTheNetwork(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	_, link := os.Readlink(file)
+	refused, _ := net.Listen("tcp", "127.0.0.1:0")
+	refused.Close()
+	_, dialed := net.Dial("tcp", refused.Addr().String())
+	_, asked := http.Get("http://" + refused.Addr().String())
+	_, parsed := url.Parse("http://[" + file)
+	for name, c := range map[string]struct {
+		err  error
+		away bool
+	}{
+		"a folder below a file":            {os.MkdirAll(filepath.Join(file, "data"), 0o755), false},
+		"a folder in /proc":                {os.MkdirAll("/proc/foo", 0o755), false},
+		"a link that is none":              {link, false},
+		"a rename":                         {os.Rename(filepath.Join(file, "a"), filepath.Join(file, "b")), false},
+		"a call of the system":             {os.NewSyscallError("fsync", syscall.EACCES), false},
+		"the number of an error":           {syscall.EACCES, false},
+		"a file that a request needs":      {&url.Error{Op: "Get", URL: "http://x", Err: &fs.PathError{Op: "open", Path: file, Err: syscall.EACCES}}, false},
+		"a URL that is none":               {parsed, false},
+		"a connection that is refused":     {dialed, true},
+		"a request that nobody takes":      {asked, true},
+		"a name that nobody knows":         {&net.DNSError{Err: "no such host", Name: "s3.example.com", IsNotFound: true}, true},
+		"a connection that ended too soon": {&url.Error{Op: "Get", URL: "http://x", Err: io.EOF}, true},
+		"what took too long":               {context.DeadlineExceeded, true},
+		"what the driver makes of that":    {storagedriver.Error{DriverName: name, Detail: fmt.Errorf("read /a: %w", dialed)}, true},
+	} {
+		if c.err == nil {
+			t.Fatalf("%s: it went well", name)
+		}
+		if got := Away(fmt.Errorf("open: %w", c.err)); got != c.away {
+			t.Errorf("%s: %v: away is %t", name, c.err, got)
+		}
 	}
 }
 

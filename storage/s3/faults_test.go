@@ -271,6 +271,23 @@ func TestS11_UploadsThatEnd(t *testing.T) {
 				must(t, d.PutFile(t.Context(), "/small", file(t, small)))
 				holds(t, d, "/small", small)
 				must(t, d.Delete(t.Context(), "/small"))
+				// A server without conditions has been sent all of it before it says so.
+				p.Fail(func(r s3test.Request) (f s3test.Fault) {
+					if r.Create {
+						f = s3test.Fault{Status: 501, Code: "NotImplemented"}
+					}
+					return f
+				})
+				must(t, d.PutFile(t.Context(), "/small", file(t, small)))
+				d.overwrites.Store(false)
+				if made, err := d.PutIfAbsent(t.Context(), "/smaller", small[:10]); err != nil || !made {
+					t.Errorf("put if absent, without conditions: %t, %v", made, err)
+				}
+				d.overwrites.Store(false)
+				holds(t, d, "/small", small)
+				holds(t, d, "/smaller", small[:10])
+				must(t, d.Delete(t.Context(), "/small"))
+				must(t, d.Delete(t.Context(), "/smaller"))
 				continue
 			}
 			ctx, leave := context.WithTimeout(t.Context(), 200*time.Millisecond)

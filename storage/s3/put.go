@@ -28,8 +28,7 @@ func (d *Driver) PutContent(ctx context.Context, path string, content []byte) er
 }
 
 // PutIfAbsent stores a small object unless there is one under that name, and says whether it did.
-// Of several who try at the same time one does. Nobody in this house needs that now, where the catalog
-// is what nodes agree by: tests see by it what a server makes of the condition.
+// Of several who try at the same time one does, where the server knows conditions.
 func (d *Driver) PutIfAbsent(ctx context.Context, path string, content []byte) (bool, error) {
 	if err := checkPath(path); err != nil {
 		return false, err
@@ -173,6 +172,9 @@ func (d *Driver) put(ctx context.Context, key string, content io.ReadSeeker, siz
 	}
 	info, err := d.core.PutObject(ctx, d.bucket, key, content, size, "", sum, d.options(create))
 	if create && d.cannotCreate(err) {
+		if _, err := content.Seek(0, io.SeekStart); err != nil { // some of it may have been sent
+			return minio.UploadInfo{}, err
+		}
 		return d.put(ctx, key, content, size, false)
 	}
 	return info, err

@@ -32,9 +32,10 @@ type Proxy struct {
 
 // Request is one that has come.
 type Request struct {
-	Kind string // as in Requests
-	N    int    // which of its kind, from 1, since Fail
-	Key  string
+	Kind   string // as in Requests
+	N      int    // which of its kind, from 1, since Fail
+	Key    string
+	Create bool // unless there is such a key
 }
 
 // Fault is what goes wrong with a request. The zero value is nothing.
@@ -150,7 +151,7 @@ type faultKey struct{}
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	req := Request{Kind: kind(r), Key: key}
+	req := Request{Kind: kind(r), Key: key, Create: r.Header.Get("If-None-Match") != ""}
 	p.mu.Lock()
 	p.log = append(p.log, req.Kind)
 	p.n[req.Kind]++
