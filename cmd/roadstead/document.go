@@ -261,8 +261,16 @@ func kind(node *yaml.Node) string {
 	return strconv.Quote(registry.Clip(node.Value))
 }
 
+// foreign are words of other registries' configurations, and what they are here.
+var foreign = map[string]string{
+	"url": "endpoints", "remoteurl": "endpoints", "remote": "endpoints", "upstream": "endpoints", "mirror": "endpoints",
+}
+
 // suggest names the known word nearest to a misspelt one, or all of them.
 func suggest(got string, known []string) string {
+	if ours := foreign[strings.ToLower(got)]; slices.Contains(known, ours) {
+		return fmt.Sprintf("did you mean %q?", ours)
+	}
 	best, least := "", len(got)/3+2
 	for _, word := range known {
 		if len(got) > 2 && strings.HasPrefix(word, strings.ToLower(got)) {
