@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -132,8 +133,12 @@ func TestANodeWithAnotherBucket(t *testing.T) {
 	if err := serve(second); err == nil || !strings.Contains(err.Error(), "bucket "+empty) {
 		t.Errorf("with the bucket that was lost: %v", err)
 	}
-	if out, err := second.command("scrub"); err == nil || !strings.Contains(err.Error(), "bucket "+empty) {
-		t.Errorf("scrub of the bucket that was lost: %v\n%s", err, out)
+	for _, args := range [][]string{
+		{"scrub"}, {"import", writeLayout(t, img), "--project", "production"}, {"export", "--project", "production", "--output", filepath.Join(t.TempDir(), "images.tar")},
+	} {
+		if out, err := second.command(args[0], args[1:]...); err == nil || !strings.Contains(err.Error(), "bucket "+empty) {
+			t.Errorf("%s with the bucket that was lost: %v\n%s", args[0], err, out)
+		}
 	}
 	if out, err := third.command("scrub"); err != nil {
 		t.Errorf("scrub: %v\n%s", err, out)

@@ -181,6 +181,27 @@ func (d *Data) belong(ctx context.Context, id identity) error {
 	return d.Catalog.Durable(ctx, func(tx *catalog.Tx) error { return tx.KeepSetting(identitySetting, id) })
 }
 
+// shareOwn is shareData for who reads or writes content: in a bucket of another catalog all that this one
+// knows would be missing, and nobody would find what is put there.
+func shareOwn(ctx context.Context, s Storage) (*Data, error) {
+	data, err := shareData(ctx, s)
+	if err != nil || data.bucket == nil {
+		return data, err
+	}
+	known, err := data.catalogID(ctx)
+	if err != nil {
+		return nil, errors.Join(err, data.Close())
+	}
+	there, err := data.bucketID(ctx)
+	if err == nil {
+		err = differ(s, known, there)
+	}
+	if err != nil {
+		return nil, errors.Join(err, data.Close())
+	}
+	return data, nil
+}
+
 // meet recognizes the bucket, if there is one, and keeps that all has worked.
 func (d *Data) meet(ctx context.Context, s Storage) error {
 	if d.bucket != nil {

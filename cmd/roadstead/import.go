@@ -78,7 +78,7 @@ func (c *Import) Run(std streams) error {
 // openForImport opens a data directory beside a server, or makes one that no server has had yet.
 func openForImport(ctx context.Context, cfg Config) (*Data, error) {
 	if hasCatalog(cfg.Storage) {
-		return shareData(ctx, cfg.Storage)
+		return shareOwn(ctx, cfg.Storage)
 	}
 	data, err := openData(ctx, cfg.Storage.cold())
 	if err != nil {

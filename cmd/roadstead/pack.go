@@ -71,7 +71,7 @@ func (c *Export) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	data, err := shareData(ctx, cfg.Storage)
+	data, err := shareOwn(ctx, cfg.Storage)
 	if err != nil {
 		return err
 	}

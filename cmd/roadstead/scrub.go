@@ -46,7 +46,7 @@ func (s *Scrub) Run(std streams) error {
 	// A directory that is not ours yet gets no catalog by being looked at.
 	var data *Data
 	if hasCatalog(cfg.Storage) {
-		data, err = openScrubbed(ctx, cfg.Storage)
+		data, err = shareOwn(ctx, cfg.Storage)
 	} else {
 		data, err = contentOnly(cfg.Storage.cold())
 	}
@@ -63,27 +63,6 @@ func (s *Scrub) Run(std streams) error {
 		return fmt.Errorf("damage was found; look at the disk, and at quarantine/ in %s before you delete it", cfg.Storage.Place())
 	}
 	return nil
-}
-
-// openScrubbed opens content with its catalog. In a bucket of another one all would be damaged or missing
-// that the catalog knows.
-func openScrubbed(ctx context.Context, s Storage) (*Data, error) {
-	data, err := shareData(ctx, s)
-	if err != nil || data.bucket == nil {
-		return data, err
-	}
-	known, err := data.catalogID(ctx)
-	if err != nil {
-		return nil, errors.Join(err, data.Close())
-	}
-	there, err := data.bucketID(ctx)
-	if err == nil {
-		err = differ(s, known, there)
-	}
-	if err != nil {
-		return nil, errors.Join(err, data.Close())
-	}
-	return data, nil
 }
 
 // scrub reads everything and tells the catalog what has gone.
