@@ -34,7 +34,8 @@ type Config struct {
 	Directory string
 
 	// Secret is what the nodes of a cluster have in common and nobody else knows. Keys are in the catalog
-	// then, sealed by it, as sessions of browsers always are. Those in Directory are taken over if the cluster has none. Empty: there is no other node.
+	// then, sealed by it, and those in Directory are taken over if the cluster has none. Empty: there is no
+	// other node.
 	Secret string
 
 	// URL is how clients reach the server, without a path: "https://registry.example.com".

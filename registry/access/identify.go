@@ -54,8 +54,8 @@ func (a *Access) basic(name, password, remote string) *principal {
 	if strings.HasPrefix(name, "robot$") {
 		return a.robot(name, password, remote)
 	}
-	u, stored := a.candidate(name, password)
-	if u == nil || !u.has(password) {
+	u, stored, proven := a.candidate(name, password, true)
+	if !proven {
 		if err := a.prove(name, stored, password, remote); err != nil {
 			return &principal{refusal: err}
 		}
@@ -63,26 +63,30 @@ func (a *Access) basic(name, password, remote string) *principal {
 	return a.welcome(&principal{name: u.Name, kind: aUser, id: u.ID}, remote)
 }
 
-// candidate returns the user of a name, nil if there is none, and the hash that a password has to be of,
-// "" if none will do. Whom we do not know by this password a command beside us may just have made known.
-func (a *Access) candidate(name, password string) (u *user, stored string) {
+// candidate returns the user of a name, nil if there is none, the hash that a password has to be of, "" if
+// none will do, and whether it is known to be: secrets says whether the one for clients like docker login is
+// as good. Whom we do not know by this password a command beside us may just have made known.
+func (a *Access) candidate(name, password string, secrets bool) (u *user, stored string, proven bool) {
 	for {
 		u, stored = a.now.Load().named[name], ""
 		if u != nil && !u.Disabled {
-			stored = u.password
-			if u.has(password) {
-				return u, stored
+			if secrets && u.has(password) {
+				return u, "", true
 			}
+			stored = u.password
 		}
-		if right, _ := a.proofs.look(a.proofs.key(name, stored, password)); right || !a.caughtUp() {
-			return u, stored
+		if right, _ := a.proofs.look(a.proofs.key(name, stored, password)); right && stored != "" {
+			return u, stored, true
+		}
+		if !a.caughtUp() {
+			return u, stored, false
 		}
 	}
 }
 
 // has reports whether a secret is the one that a user has for clients like docker login.
 func (u *user) has(secret string) bool {
-	return !u.Disabled && u.secret != nil && !u.stale(time.Now()) && subtle.ConstantTimeCompare(sumOf(secret), u.secret) == 1
+	return u.secret != nil && !u.stale(time.Now()) && subtle.ConstantTimeCompare(sumOf(secret), u.secret) == 1
 }
 
 // prove returns nil if a password is that of a stored hash. Otherwise the error is Unauthorized, or
@@ -121,9 +125,8 @@ func (a *Access) prove(name, stored, password, remote string) error {
 // compare, so that no number of failures keeps the right one out.
 func (a *Access) robot(name, secret, remote string) *principal {
 	var (
-		s      *snapshot
-		r      *robot
-		stored string
+		s *snapshot
+		r *robot
 	)
 	for again := true; again; again = a.caughtUp() {
 		s = a.now.Load()
@@ -139,6 +142,7 @@ func (a *Access) robot(name, secret, remote string) *principal {
 	if s.chosen {
 		// With one secret that somebody chose, all that are wrong take as long: it is not to be
 		// told by the time which robots there are (FAULTS C5).
+		stored := ""
 		if r != nil && r.usable(time.Now()) {
 			stored = r.password
 		}

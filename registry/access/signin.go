@@ -35,9 +35,11 @@ func (a *Access) SignIn(ctx context.Context, name, password, remote string) (id 
 	if a.unsure() {
 		return "", errUnsure
 	}
-	u, stored := a.candidate(name, password)
-	if err := a.prove(name, stored, password, remote); err != nil {
-		return "", err
+	u, stored, proven := a.candidate(name, password, false)
+	if !proven {
+		if err := a.prove(name, stored, password, remote); err != nil {
+			return "", err
+		}
 	}
 	err = a.catalog.Durable(ctx, func(tx *catalog.Tx) error {
 		now := time.Now()
