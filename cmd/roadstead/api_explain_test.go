@@ -154,16 +154,8 @@ func TestExplainSaysWhatItGuesses(t *testing.T) {
 // what was found of its signature.
 func TestExplainAfterAProbe(t *testing.T) {
 	b := openBureau(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
 	signed := proxied(b.up)
-	signed["verify"] = map[string]any{"keys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}}
+	signed["verify"] = map[string]any{"keys": []string{publicKey(t)}}
 	b.projects["signed.example"] = signed
 	rewriteConfiguration(t, b.config, b.projects, b.more)
 	b.signal(syscall.SIGHUP)
@@ -206,4 +198,18 @@ func TestClientsSeenByAPI(t *testing.T) {
 	if _, answer := b.ask(200, "GET", "/api/roadstead/v1/clients-seen?q=containerd", ""); string(answer) != "[]\n" {
 		t.Errorf("containerd has never asked: %s", answer)
 	}
+}
+
+// publicKey makes a key that signatures could be by, as PEM.
+func publicKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }

@@ -46,18 +46,7 @@ func TestContainerdAsksAsExplained(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.RemoveAll(filepath.Join(c.dir, "hosts")); err != nil {
-			t.Fatal(err)
-		}
-		for _, h := range f.HostsTOML() {
-			dir := filepath.Join(c.dir, "hosts", h.Directory)
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(h.Text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		c.goBy(t, f)
 		var want []string
 		for _, s := range registries.Steps(f, rewrite.Image{Host: host, Name: "team/app", Tag: "1"}, registries.Containerd).Steps {
 			want = append(want, s.Outcomes[0].Requests[0].Method+" "+s.Outcomes[0].Requests[0].URL)
@@ -65,7 +54,7 @@ func TestContainerdAsksAsExplained(t *testing.T) {
 		mu.Lock()
 		asked = nil
 		mu.Unlock()
-		if _, err := try(environment(c.dir), c.ctr, "--address", c.socket, "images", "pull", "--hosts-dir", c.dir+"/hosts", host+"/team/app:1"); err == nil {
+		if err := c.tryPull(host + "/team/app:1"); err == nil {
 			t.Fatal("there is no such image")
 		}
 		mu.Lock()
@@ -105,6 +94,23 @@ func TestContainerdGoesOnFromAMirrorOfEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.goBy(t, f)
+	if err := c.tryPull(host + "/team/app:1"); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("the image is at neither, and containerd says: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"mirror HEAD /v2/team/app/manifests/1", "registry HEAD /v2/team/app/manifests/1"}; !slices.Equal(asked, want) {
+		t.Errorf("containerd asks\n%s\nwant\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// goBy has pulls go by what we make of a registries.yaml.
+func (c *containerd) goBy(t *testing.T, f *registries.File) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(c.dir, "hosts")); err != nil {
+		t.Fatal(err)
+	}
 	for _, h := range f.HostsTOML() {
 		dir := filepath.Join(c.dir, "hosts", h.Directory)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -114,12 +120,10 @@ func TestContainerdGoesOnFromAMirrorOfEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := try(environment(c.dir), c.ctr, "--address", c.socket, "images", "pull", "--hosts-dir", c.dir+"/hosts", host+"/team/app:1"); err == nil || !strings.Contains(err.Error(), "not found") {
-		t.Errorf("the image is at neither, and containerd says: %v", err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if want := []string{"mirror HEAD /v2/team/app/manifests/1", "registry HEAD /v2/team/app/manifests/1"}; !slices.Equal(asked, want) {
-		t.Errorf("containerd asks\n%s\nwant\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))
-	}
+}
+
+// tryPull pulls what may be nowhere.
+func (c *containerd) tryPull(name string) error {
+	_, err := try(environment(c.dir), c.ctr, "--address", c.socket, "images", "pull", "--hosts-dir", c.dir+"/hosts", name)
+	return err
 }

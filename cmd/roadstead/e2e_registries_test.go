@@ -162,9 +162,7 @@ func (m *mirror) pullDocker(t *testing.T) {
 		return // BuildKit in this engine speaks plain HTTP to whatever is on the loopback
 	}
 	d.build(t, "buildkit:1.35")
-	if !m.has(t, len(m.images["buildkit"].here().layers), "repo=docker.io/library/buildkit ", "kind=blob", "status=200") {
-		t.Error("BuildKit has built from an image that it has not asked for")
-	}
+	m.logs(t, "BuildKit asking for the image that it has built from", len(m.images["buildkit"].here().layers), "repo=docker.io/library/buildkit ", "kind=blob", "status=200")
 }
 
 // pullPodman pulls by registries.conf, which skopeo obeys as well, and then with a mirror at the root.

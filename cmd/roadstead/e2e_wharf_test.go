@@ -75,16 +75,11 @@ func (n *node) knows(a account) {
 	})
 }
 
-// has reports whether the node's log gets so many lines of requests that have all of the words. A line is
+// logs waits until the node's log has so many lines of requests that have all of the words. A line is
 // written after its answer, and a disk that is busy holds it up.
-func (n *node) has(t testing.TB, least int, words ...string) bool {
+func (n *node) logs(t testing.TB, what string, least int, words ...string) {
 	t.Helper()
-	for deadline := time.Now().Add(given(5 * time.Second)); n.logged(t, words...) < least; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return true
+	eventually(t, 5*time.Second, what, func() bool { return n.logged(t, words...) >= least })
 }
 
 // logged counts the lines of requests in the node's log that have all of the words.
@@ -107,10 +102,4 @@ next:
 		count++
 	}
 	return count
-}
-
-// mounted reports whether so many blobs were mounted into a repository: the POSTs that made one.
-func (n *node) mounted(t testing.TB, least int, repo string) bool {
-	t.Helper()
-	return n.has(t, least, "method=POST", "repo="+repo+" ", "status=201")
 }

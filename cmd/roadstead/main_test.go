@@ -2,12 +2,7 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
@@ -133,15 +128,7 @@ registry.k8s.io    https://registry.k8s.io                      registry.k8s.io 
 		t.Errorf("status %d, stderr %q\ngot\n%s\nwant\n%s", status, stderr, stdout, want)
 	}
 
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "one.pub"), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	write(t, filepath.Join(dir, "one.pub"), publicKey(t))
 	write(t, filepath.Join(dir, "list.txt"), "rancher/mirrored-pause:3.6\nquay.io/team/app:1\nelsewhere.example/a:1\n")
 	write(t, filepath.Join(dir, "policies.yaml"), `
 storage: { s3: { bucket: b, region: r } }
